@@ -1,0 +1,17 @@
+//! The decisions of `dlm_controld`: pure, deterministic state machines. Events go in, effects come out.
+//!
+//! No I/O, no clock, no threads, no randomness, no hash order: time comes with each event, and every rule of the
+//! protocol is here and nowhere else. The compiler enforces it (`no_std`).
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on fails"))]
+
+extern crate alloc;
+
+pub mod effect;
+pub mod event;
+pub mod message;
+pub mod options;
+pub mod snapshot;
+pub mod types;

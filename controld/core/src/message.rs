@@ -1,0 +1,163 @@
+//! What daemons say to each other, typed. Bytes are the wire room's business.
+//!
+//! Source: spec/cluster-protocol.md. Fields that carry no information (reserved bytes, record sizes) do not appear here.
+
+use crate::types::{ChangeSeq, GlobalId, NodeId, Version, WallSeconds};
+use alloc::vec::Vec;
+
+/// A message with the parts of its header that mean something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Run version of the daemon protocol for lockspace and run messages; 0.0.0 for PROTOCOL and FENCE_*.
+    pub version: Version,
+    /// Node id that the header names: must be the CPG sender.
+    pub sender: NodeId,
+    /// 0 on the daemon group.
+    pub global_id: GlobalId,
+    /// What is said.
+    pub message: Message,
+}
+
+/// The body of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Type 1.
+    Protocol(Protocol),
+    /// Type 2, also as a NACK.
+    Start(Start),
+    /// Type 8.
+    PlocksDone(PlocksDone),
+    /// Type 14.
+    FenceResult(FenceResult),
+    /// Type 15.
+    FenceClear(FenceClear),
+    /// Type 19: the sender's coming leave counts as a failure.
+    ReleaseRecover {
+        /// The value of the kernel's uevent; 0 means nothing special.
+        value: u32,
+    },
+    /// A type that this daemon does not act upon (POSIX locks, run commands, unknown): kept with its body, not looked at.
+    Other {
+        /// Type number of the header.
+        kind: u16,
+        /// Everything after the 40 bytes of the header.
+        body: Vec<u8>,
+    },
+}
+
+/// One of the four versions of a PROTOCOL message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProtocolVersion {
+    /// 0.0.0 while undecided.
+    pub version: Version,
+    /// Bit 0 of `daemon_run`: the sender has run a lockspace.
+    pub flags: u16,
+}
+
+/// `daemon_run.flags`: the sender has completed a barrier in this daemon's life.
+pub const PROTOCOL_STATEFUL: u16 = 1;
+
+/// Type 1: what the sender can run and what it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocol {
+    /// Highest daemon protocol the sender can run.
+    pub daemon_max: ProtocolVersion,
+    /// Highest kernel protocol.
+    pub kernel_max: ProtocolVersion,
+    /// Daemon protocol in use, 0.0.0 while undecided.
+    pub daemon_run: ProtocolVersion,
+    /// Kernel protocol in use, 0.0.0 while undecided.
+    pub kernel_run: ProtocolVersion,
+    /// Extensions that the sender understands, from the bytes after the 72 that C reads; `None` from a C daemon.
+    pub features: Option<u32>,
+}
+
+/// Header flag of START: the sender's first start is pending.
+pub const START_JOINING: u32 = 1;
+/// Header flag of START and PLOCKS_DONE: the sender's POSIX lock state is complete.
+pub const START_HAVEPLOCK: u32 = 2;
+/// Header flag of START: this is no start but a statement that the change is void for the sender.
+pub const START_NACK: u32 = 4;
+
+/// The numbers and members of one configuration change, as START and PLOCKS_DONE carry them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeCounts {
+    /// Barriers that the sender's incarnation of the lockspace has completed.
+    pub started_count: u32,
+    /// Length of the sender's member list.
+    pub member_count: i32,
+    /// Length of the joined list.
+    pub joined_count: i32,
+    /// Length of the left list.
+    pub remove_count: i32,
+    /// Those of the left list that failed.
+    pub failed_count: i32,
+    /// The members, in confchg order; the order has no meaning.
+    pub members: Vec<NodeId>,
+}
+
+/// Type 2: "my kernel is stopped, and I know this change"; with [`START_NACK`]: "this change is void for me".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The sender's number of the change.
+    pub seq: ChangeSeq,
+    /// `START_*`.
+    pub flags: u32,
+    /// The change.
+    pub counts: ChangeCounts,
+}
+
+/// Type 8: the data node has sent all POSIX locks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlocksDone {
+    /// The sender's number of the change.
+    pub seq: ChangeSeq,
+    /// `START_*`.
+    pub flags: u32,
+    /// Number of PLOCKS_DATA messages before it; meaningful only if data was sent.
+    pub data_count: u32,
+    /// The change whose barrier has just completed.
+    pub counts: ChangeCounts,
+}
+
+/// Result value of a fencing that an operator acknowledged: Linux' -ECANCELED, part of the protocol.
+pub const FENCE_RESULT_ACKNOWLEDGED: i32 = -125;
+
+/// Type 14: what became of an attempt to fence a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FenceResult {
+    /// Whom.
+    pub victim: NodeId,
+    /// 0 fenced; [`FENCE_RESULT_ACKNOWLEDGED`]; else failed.
+    pub result: i32,
+    /// The sender's wall clock.
+    pub wall: WallSeconds,
+}
+
+impl FenceResult {
+    /// The victim needs no further fencing.
+    #[must_use]
+    pub const fn settles(&self) -> bool {
+        self.result == 0 || self.result == FENCE_RESULT_ACKNOWLEDGED
+    }
+}
+
+/// Flag of FENCE_CLEAR: the sender does not know whether fencing is in progress.
+pub const CLEAR_FIPU_UNKNOWN: u32 = 1;
+/// Flag of FENCE_CLEAR: the node may drop its start-up list.
+pub const CLEAR_STARTUP: u32 = 2;
+/// Flag of FENCE_CLEAR: no fencing is in progress.
+pub const CLEAR_FIPU: u32 = 4;
+/// Result of a FENCE_CLEAR that carries [`CLEAR_FIPU_UNKNOWN`]: Linux' -ENODATA, part of the protocol.
+pub const FENCE_CLEAR_UNKNOWN: i32 = -61;
+
+/// Type 15: a late joiner learns what it may forget, or says that it knows nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FenceClear {
+    /// The joiner; with [`CLEAR_FIPU_UNKNOWN`] the sender itself.
+    pub node: NodeId,
+    /// 0 or [`FENCE_CLEAR_UNKNOWN`].
+    pub result: i32,
+    /// `CLEAR_*`.
+    pub flags: u32,
+}

@@ -1,0 +1,137 @@
+//! What the core needs to know of the configuration. Reading dlm.conf and the command line is the config room's business.
+
+use crate::types::{LockspaceName, NodeId};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// A switch: two words instead of a bool, so that a call says what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Switch {
+    /// The rule applies.
+    On,
+    /// The rule does not apply.
+    Off,
+}
+
+impl Switch {
+    /// On?
+    #[must_use]
+    pub const fn is_on(self) -> bool {
+        matches!(self, Self::On)
+    }
+}
+
+impl From<bool> for Switch {
+    fn from(on: bool) -> Self {
+        if on { Self::On } else { Self::Off }
+    }
+}
+
+/// Options that are fixed at start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FixedOptions {
+    /// `enable_fencing`
+    pub fencing: Switch,
+    /// `enable_startup_fencing`
+    pub startup_fencing: Switch,
+    /// `enable_concurrent_fencing`
+    pub concurrent_fencing: Switch,
+    /// Seconds that a fence agent may run before it counts as failed; our own option, `fence_agent_timeout`.
+    pub agent_timeout_seconds: u64,
+}
+
+/// Options that `set_config` and `reload_config` may change.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DynamicOptions {
+    /// `post_join_delay`, seconds
+    pub post_join_delay_seconds: u64,
+    /// `enable_quorum_fencing`
+    pub quorum_fencing: Switch,
+    /// `enable_quorum_lockspace`
+    pub quorum_lockspace: Switch,
+    /// `repeat_failed_fencing`
+    pub repeat_failed_fencing: Switch,
+}
+
+/// Per lockspace settings of dlm.conf (`lockspace` and `master` lines).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LockspaceOptions {
+    /// `nodir=1`
+    pub nodir: bool,
+    /// `master` lines: weight by node; empty: every node has weight 1, else nodes without a line have 0.
+    pub masters: BTreeMap<NodeId, u32>,
+}
+
+impl LockspaceOptions {
+    /// The weight of a member in configfs (spec/kernel-interfaces.md section 5).
+    #[must_use]
+    pub fn weight(&self, node: NodeId) -> u32 {
+        if self.masters.is_empty() { 1 } else { self.masters.get(&node).copied().unwrap_or(0) }
+    }
+}
+
+/// One way to fence one node: a device of dlm.conf with this node's arguments.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Device {
+    /// Name of the section, `foo` or `foo:1`; equal text before `:` of neighbours makes them parallel.
+    pub name: String,
+    /// Program, searched in PATH.
+    pub agent: String,
+    /// `key=val` words of the device line, then of the connect line.
+    pub arguments: Vec<String>,
+}
+
+impl Device {
+    /// All of a run of parallel devices must succeed (spec/fencing.md section 9).
+    #[must_use]
+    pub fn is_parallel_to(&self, other: &Self) -> bool {
+        match (self.name.split_once(':'), other.name.split_once(':')) {
+            (Some((a, _)), Some((b, _))) => a == b,
+            _ => false,
+        }
+    }
+}
+
+/// How each node is fenced, from dlm.conf as last read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FenceDevices {
+    /// Devices by node, in file order.
+    pub by_node: BTreeMap<NodeId, Vec<Device>>,
+    /// Nodes whose configuration cannot be used, with the reason: every attempt to fence them fails and says so.
+    pub broken: BTreeMap<NodeId, String>,
+    /// Devices of every node that has none of its own (`fence_all`, or the built-in `dlm_stonith`).
+    pub fallback: Vec<Device>,
+}
+
+impl FenceDevices {
+    /// The devices that fence `node`, in the order in which they are tried.
+    ///
+    /// # Errors
+    /// The reason why the node's configuration cannot be used.
+    pub fn of(&self, node: NodeId) -> Result<&[Device], &str> {
+        if let Some(reason) = self.broken.get(&node) {
+            return Err(reason);
+        }
+        Ok(self.by_node.get(&node).map_or(&self.fallback, |devices| devices).as_slice())
+    }
+}
+
+/// Everything the core starts with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Setup {
+    /// This node.
+    pub our_node: NodeId,
+    /// Nodes of corosync's nodelist, ours included: candidates for start-up fencing.
+    pub configured_nodes: Vec<NodeId>,
+    /// `quorum.two_node` is 1 and the nodelist has exactly two entries.
+    pub two_node: bool,
+    /// Fixed options.
+    pub fixed: FixedOptions,
+    /// Options as they are now.
+    pub dynamic: DynamicOptions,
+    /// Fence devices.
+    pub devices: FenceDevices,
+    /// Per lockspace options.
+    pub lockspaces: BTreeMap<LockspaceName, LockspaceOptions>,
+}

@@ -1,0 +1,8 @@
+//! `dlm_controld` as a library, so that tests and fuzzers reach its rooms. See the repository's README for the daemon.
+
+pub mod cluster;
+pub mod config;
+pub mod control;
+pub mod fence;
+pub mod kernel;
+pub mod wire;
