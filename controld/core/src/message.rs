@@ -40,6 +40,8 @@ pub enum Message {
     Other {
         /// Type number of the header.
         kind: u16,
+        /// `flags`, `msgdata` and `msgdata2` of the header: PLOCKS_DATA has its sender's change number in the second.
+        words: [u32; 3],
         /// Everything after the 40 bytes of the header.
         body: Vec<u8>,
     },
