@@ -1,0 +1,264 @@
+//! What the thread and its users share: the queue of requests, how full everything is, and the last words.
+
+use super::{Connection, Event, Key, Limits, Loss};
+use crate::cfg::ShutdownAnswer;
+use crate::cpg::GroupName;
+use crate::error::{Error, Result};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Counted for every request beside its bytes, so that empty ones are bounded too.
+const REQUEST_OVERHEAD: usize = 64;
+
+/// A request.
+#[derive(Debug)]
+pub(super) enum Command<K> {
+    Join { key: K, name: GroupName },
+    Leave { key: K },
+    Send { key: K, bytes: Vec<u8> },
+    Kill { node: u32, reason: String },
+    AnswerShutdown(ShutdownAnswer),
+    Addresses { node: u32 },
+    End { leave: Vec<K> },
+}
+
+impl<K> Command<K> {
+    /// Whose queue it waits in; `None` for the configuration service's.
+    const fn owner(&self) -> Option<&K> {
+        match self {
+            Self::Join { key, .. } | Self::Leave { key } | Self::Send { key, .. } => Some(key),
+            Self::Kill { .. }
+            | Self::AnswerShutdown(_)
+            | Self::Addresses { .. }
+            | Self::End { .. } => None,
+        }
+    }
+
+    fn cost(&self) -> usize {
+        match self {
+            Self::Send { bytes, .. } => cost(bytes.len()),
+            Self::Join { .. }
+            | Self::Leave { .. }
+            | Self::Kill { .. }
+            | Self::AnswerShutdown(_)
+            | Self::Addresses { .. }
+            | Self::End { .. } => cost(0),
+        }
+    }
+}
+
+/// What a request with so many bytes counts.
+pub(super) const fn cost(bytes: usize) -> usize {
+    bytes.saturating_add(REQUEST_OVERHEAD)
+}
+
+#[derive(Debug)]
+struct Inbox<K> {
+    commands: VecDeque<Command<K>>,
+    /// Cost of all requests that corosync has not taken, those in the thread's own queues included.
+    waiting: BTreeMap<Option<K>, usize>,
+    overflow: Option<Connection<K>>,
+    closed: bool,
+}
+
+/// What the thread finds when it looks.
+pub(super) struct Found<K> {
+    pub(super) commands: VecDeque<Command<K>>,
+    pub(super) overflow: Option<Connection<K>>,
+    pub(super) closed: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared<K: Key> {
+    inbox: Mutex<Inbox<K>>,
+    wake: EventFd,
+    limits: Limits,
+    /// The thread waits for the reader to take an event.
+    stalled: AtomicBool,
+    /// Bytes of messages in the channel.
+    event_bytes: AtomicUsize,
+    /// The event after the channel's last; it needs no room there.
+    last_words: Mutex<Option<Event<K>>>,
+}
+
+impl<K: Key> Shared<K> {
+    pub(super) fn new(limits: Limits) -> Result<Self> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let wake = EventFd::from_value_and_flags(0, flags)
+            .map_err(|errno| Error::System { call: "eventfd", errno })?;
+        let inbox = Inbox {
+            commands: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            overflow: None,
+            closed: false,
+        };
+        Ok(Self {
+            inbox: Mutex::new(inbox),
+            wake,
+            limits,
+            stalled: AtomicBool::new(false),
+            event_bytes: AtomicUsize::new(0),
+            last_words: Mutex::new(None),
+        })
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox<K>> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        // Fails only where the counter is at its limit, and then the thread is awake anyway.
+        let _already_awake = self.wake.write(1);
+    }
+
+    /// Take a request. After the end or a loss it goes nowhere.
+    pub(super) fn push(&self, command: Command<K>) {
+        {
+            let mut inbox = self.inbox();
+            if inbox.closed || inbox.overflow.is_some() {
+                return;
+            }
+            let waiting = inbox.waiting.entry(command.owner().cloned()).or_default();
+            *waiting = waiting.saturating_add(command.cost());
+            if *waiting > self.limits.request_bytes {
+                inbox.overflow =
+                    Some(command.owner().cloned().map_or(Connection::Cfg, Connection::Group));
+            } else {
+                inbox.commands.push_back(command);
+            }
+        }
+        self.wake();
+    }
+
+    /// End the thread without leaving any group.
+    pub(super) fn close(&self) {
+        self.inbox().closed = true;
+        self.wake();
+    }
+
+    /// For poll.
+    pub(super) fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// All requests since the last look.
+    pub(super) fn look(&self) -> Found<K> {
+        // Fails where nobody has woken us since. Before the look, so that what comes during it wakes us again.
+        let _not_woken = self.wake.read();
+        let mut inbox = self.inbox();
+        Found {
+            commands: std::mem::take(&mut inbox.commands),
+            overflow: inbox.overflow.clone(),
+            closed: inbox.closed,
+        }
+    }
+
+    /// A request with so many bytes no longer waits.
+    pub(super) fn release(&self, owner: Option<&K>, bytes: usize) {
+        let owner = owner.cloned();
+        let mut inbox = self.inbox();
+        if let Some(waiting) = inbox.waiting.get_mut(&owner) {
+            *waiting = waiting.saturating_sub(cost(bytes));
+            if *waiting == 0 {
+                inbox.waiting.remove(&owner);
+            }
+        }
+    }
+
+    pub(super) const fn overflow(&self) -> Loss {
+        Loss::Overflow { limit: self.limits.request_bytes }
+    }
+
+    /// The reader has taken an event.
+    pub(super) fn event_taken(&self, event: &Event<K>) {
+        self.event_bytes.fetch_sub(message_bytes(event), Ordering::SeqCst);
+        if self.stalled.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    /// The thread is about to put an event into the channel.
+    pub(super) fn event_given(&self, event: &Event<K>) {
+        self.event_bytes.fetch_add(message_bytes(event), Ordering::SeqCst);
+    }
+
+    /// Whether `has_slot` and the bytes leave room for an event. If not, taking one wakes the thread.
+    pub(super) fn has_room(&self, has_slot: impl Fn() -> bool) -> bool {
+        let room =
+            || has_slot() && self.event_bytes.load(Ordering::SeqCst) < self.limits.event_bytes;
+        if room() {
+            return true;
+        }
+        self.stalled.store(true, Ordering::SeqCst);
+        // The reader may have taken one before it could see that we wait.
+        room()
+    }
+
+    pub(super) fn leave_last_words(&self, event: Option<Event<K>>) {
+        *self.last_words.lock().unwrap_or_else(PoisonError::into_inner) = event;
+        let mut inbox = self.inbox();
+        inbox.closed = true;
+        inbox.commands.clear();
+    }
+
+    pub(super) fn take_last_words(&self) -> Option<Event<K>> {
+        self.last_words.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+fn message_bytes<K>(event: &Event<K>) -> usize {
+    match event {
+        Event::Message { bytes, .. } => bytes.len(),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared(request_bytes: usize) -> Shared<u32> {
+        Shared::new(Limits { events: 1, event_bytes: 10, request_bytes }).expect("an eventfd")
+    }
+
+    #[test]
+    fn requests_over_the_limit_are_an_overflow_of_their_group() {
+        let shared = shared(cost(100));
+        shared.push(Command::Send { key: 1, bytes: vec![0; 100] });
+        shared.push(Command::Send { key: 2, bytes: vec![0; 100] });
+        assert_eq!(shared.look().overflow, None);
+        shared.push(Command::Leave { key: 2 });
+        assert_eq!(shared.look().overflow, Some(Connection::Group(2)));
+    }
+
+    #[test]
+    fn requests_that_corosync_took_no_longer_count() {
+        let shared = shared(cost(100));
+        for _ in 0..10 {
+            shared.push(Command::Send { key: 1, bytes: vec![0; 100] });
+            assert_eq!(shared.look().commands.len(), 1);
+            shared.release(Some(&1), 100);
+        }
+        assert_eq!(shared.look().overflow, None);
+    }
+
+    #[test]
+    fn taking_an_event_wakes_a_thread_that_found_no_room() {
+        let shared = shared(100);
+        let event = Event::Message {
+            key: 1,
+            from: crate::cpg::Process { node: 1, pid: 1 },
+            bytes: vec![0; 10],
+        };
+        shared.event_given(&event);
+        let _nothing_yet = shared.look();
+        assert!(!shared.has_room(|| true));
+        assert!(shared.wake.read().is_err());
+        shared.event_taken(&event);
+        assert!(shared.wake.read().is_ok());
+        assert!(shared.has_room(|| true));
+    }
+}

@@ -1,0 +1,343 @@
+//! One thread that owns all connections, for programs driven by events.
+//!
+//! * Requests never block and never fail: they go into a queue that always accepts. Each group may have a bounded number
+//!   of bytes waiting; more than that means that corosync no longer takes our messages, and counts as its loss.
+//! * Events come out of a bounded channel. When it is full the thread stops *reading* from corosync only; it still takes
+//!   and sends requests, so that a reader which is itself waiting for a send cannot deadlock with us.
+//! * Groups keep step: they rank by the order of joining, and before one event of a group is read, everything that
+//!   corosync delivered earlier to groups of a higher rank has been read. So what happens in the first group is never
+//!   seen later than an event of another group that corosync delivered after it. (This holds as long as no connection's
+//!   ring buffer of about a megabyte is full: corosync then keeps further events of that connection back.)
+//! * `CS_ERR_TRY_AGAIN` is corosync's state during a change of the ring. The request at the head of a group's queue is
+//!   then repeated after a growing, bounded pause, as often as it takes; other groups are not held up.
+//! * The loss of any connection is one last [`Event::Lost`]. No group is left then: a leave would say to the others that
+//!   nothing needs recovery.
+
+mod addresses;
+mod group;
+mod inbox;
+mod services;
+mod worker;
+
+use crate::cfg::{Cfg, ShutdownAnswer, ShutdownKind};
+use crate::cpg::{GroupName, Process, Reason};
+use crate::error::{Code, Error, Result};
+use crate::quorum::Quorum;
+use crate::types::RingId;
+use inbox::{Command, Shared};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use worker::Worker;
+
+/// libcpg's dispatch keeps a buffer of a megabyte on the stack.
+const STACK_BYTES: usize = 4 << 20;
+/// Pause between attempts to connect while corosync starts, which it announces to nobody.
+const CONNECT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a group is known by to the user of this module.
+pub trait Key: Clone + Ord + fmt::Debug + Send + 'static {}
+impl<K: Clone + Ord + fmt::Debug + Send + 'static> Key for K {}
+
+/// How much may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Events that the reader has not taken; above it nothing more is read from corosync.
+    pub events: usize,
+    /// Bytes of messages among them.
+    pub event_bytes: usize,
+    /// Bytes of requests that corosync has not taken, for each group; more is [`Loss::Overflow`].
+    pub request_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { events: 1024, event_bytes: 8 << 20, request_bytes: 8 << 20 }
+    }
+}
+
+/// One of the connections to corosync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Connection<K> {
+    /// The configuration service.
+    Cfg,
+    /// The quorum service.
+    Quorum,
+    /// That of a group.
+    Group(K),
+}
+
+impl<K: fmt::Display> fmt::Display for Connection<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cfg => f.write_str("cfg"),
+            Self::Quorum => f.write_str("quorum"),
+            Self::Group(key) => key.fmt(f),
+        }
+    }
+}
+
+/// Why a connection is of no more use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Loss {
+    /// Corosync has closed it.
+    #[error("corosync hung up")]
+    HangUp,
+    /// A call failed for good.
+    #[error(transparent)]
+    Failed(#[from] Error),
+    /// Corosync took requests too slowly for the limit.
+    #[error("more than {limit} bytes of requests wait for corosync")]
+    Overflow {
+        /// [`Limits::request_bytes`]
+        limit: usize,
+    },
+}
+
+/// What has happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event<K> {
+    /// Nodes came and went; before the `Quorum` event of the same ring.
+    Nodelist {
+        /// The ring.
+        ring: RingId,
+        /// Came.
+        joined: Vec<u32>,
+        /// Went. A node in both lists was away in between.
+        left: Vec<u32>,
+    },
+    /// Quorum as it is now.
+    Quorum {
+        /// This partition may act.
+        quorate: bool,
+        /// The ring.
+        ring: RingId,
+        /// Its nodes.
+        members: Vec<u32>,
+        /// Addresses of the members. A node is missing where corosync would not say; the next event tries again.
+        addresses: BTreeMap<u32, Vec<SocketAddr>>,
+    },
+    /// A group's members have changed.
+    Confchg {
+        /// Which group.
+        key: K,
+        /// Members after the change, in corosync's order.
+        members: Vec<Process>,
+        /// Who came.
+        joined: Vec<(Process, Reason)>,
+        /// Who went; the own leave is the last event of a group.
+        left: Vec<(Process, Reason)>,
+    },
+    /// A group's ring: after the own join, and after the configuration changes of every new ring.
+    Ring {
+        /// Which group.
+        key: K,
+        /// Its ring.
+        ring: RingId,
+        /// The ring's nodes.
+        members: Vec<u32>,
+    },
+    /// A message of a group; one's own come back like any other.
+    Message {
+        /// Which group.
+        key: K,
+        /// Sender.
+        from: Process,
+        /// What was sent.
+        bytes: Vec<u8>,
+    },
+    /// A group could not be joined and is forgotten. The connection to corosync is not at fault.
+    JoinFailed {
+        /// Which group.
+        key: K,
+        /// Why.
+        error: Error,
+    },
+    /// Corosync asks whether it may shut down.
+    ShutdownQuestion(ShutdownKind),
+    /// Answer to [`Handle::node_addresses`].
+    NodeAddresses {
+        /// Whose.
+        node: u32,
+        /// One a link, without a port.
+        result: Result<Vec<SocketAddr>>,
+    },
+    /// A connection is lost, and all others are closed. The last event.
+    Lost {
+        /// Which.
+        connection: Connection<K>,
+        /// Why.
+        loss: Loss,
+    },
+}
+
+/// The connections that every user needs.
+#[derive(Debug)]
+pub struct Services {
+    cfg: Cfg,
+    quorum: Quorum,
+}
+
+impl Services {
+    /// Connect to the configuration and the quorum service and ask both for their events. Blocks, at most about
+    /// `patience` where corosync is only just starting.
+    ///
+    /// # Errors
+    /// Corosync's: `CS_ERR_LIBRARY` where it does not run.
+    pub fn connect(patience: Duration) -> Result<Self> {
+        let until = Instant::now() + patience;
+        let cfg = retry(until, Cfg::connect)?;
+        let quorum = retry(until, Quorum::connect)?;
+        retry(until, || cfg.track())?;
+        retry(until, || quorum.track())?;
+        Ok(Self { cfg, quorum })
+    }
+
+    /// The configuration service, for questions before the thread has it.
+    #[must_use]
+    pub const fn cfg(&self) -> &Cfg {
+        &self.cfg
+    }
+}
+
+/// Repeat while corosync says `CS_ERR_TRY_AGAIN`.
+///
+/// # Errors
+/// Of the last attempt.
+pub fn retry<T>(until: Instant, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match attempt() {
+            Err(error) if error.is_try_again() && Instant::now() < until => {
+                std::thread::sleep(CONNECT_PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Start the thread.
+///
+/// # Errors
+/// [`Error::System`] where the operating system gives no descriptor or no thread.
+pub fn start<K: Key>(services: Services, limits: Limits) -> Result<(Handle<K>, Events<K>)> {
+    let shared = Arc::new(Shared::new(limits)?);
+    let (sender, receiver) = mpsc::channel(limits.events.max(1));
+    let worker = Worker::new(Arc::clone(&shared), services, sender)?;
+    std::thread::Builder::new()
+        .name("corosync".into())
+        .stack_size(STACK_BYTES)
+        .spawn(move || worker.run())
+        .map_err(|error| Error::System {
+            call: "thread creation",
+            errno: nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or_default()),
+        })?;
+    Ok((Handle { shared: Arc::clone(&shared), ended: false }, Events { shared, receiver }))
+}
+
+/// Takes requests. Dropping it closes all connections without leaving a group.
+#[derive(Debug)]
+pub struct Handle<K: Key> {
+    shared: Arc<Shared<K>>,
+    ended: bool,
+}
+
+impl<K: Key> Handle<K> {
+    /// Join a group. Answered by its first [`Event::Confchg`], or by [`Event::JoinFailed`], also for a key whose group
+    /// was joined before and not left.
+    pub fn join(&self, key: K, name: GroupName) {
+        self.shared.push(Command::Join { key, name });
+    }
+
+    /// Leave a group in order, behind what was sent to it before. Answered by an [`Event::Confchg`] that names us as
+    /// left. Nothing for a group that is not there.
+    pub fn leave(&self, key: K) {
+        self.shared.push(Command::Leave { key });
+    }
+
+    /// Multicast, behind what was sent to this group before. Nothing for a group that is not there.
+    pub fn send(&self, key: K, bytes: Vec<u8>) {
+        self.shared.push(Command::Send { key, bytes });
+    }
+
+    /// Have corosync on a node end itself, possibly our own.
+    ///
+    /// # Errors
+    /// [`Error::Nul`]
+    pub fn kill_node(&self, node: u32, reason: &str) -> Result<()> {
+        if reason.contains('\0') {
+            return Err(Error::Nul { what: "reason", text: reason.to_owned() });
+        }
+        self.shared.push(Command::Kill { node, reason: reason.to_owned() });
+        Ok(())
+    }
+
+    /// Answer [`Event::ShutdownQuestion`]. An answer that comes too late has no effect.
+    pub fn answer_shutdown(&self, answer: ShutdownAnswer) {
+        self.shared.push(Command::AnswerShutdown(answer));
+    }
+
+    /// Ask for a node's addresses. Answered by [`Event::NodeAddresses`].
+    pub fn node_addresses(&self, node: u32) {
+        self.shared.push(Command::Addresses { node });
+    }
+
+    /// The orderly end: send what waits, leave these groups in order, close all connections. [`Events::recv`] answers
+    /// `None` when all is done; nothing more is read from corosync meanwhile. Other groups see our process end.
+    pub fn end(mut self, leave: Vec<K>) {
+        self.ended = true;
+        self.shared.push(Command::End { leave });
+    }
+}
+
+impl<K: Key> Drop for Handle<K> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.shared.close();
+        }
+    }
+}
+
+/// Gives events. Dropping it ends the thread.
+#[derive(Debug)]
+pub struct Events<K: Key> {
+    shared: Arc<Shared<K>>,
+    receiver: mpsc::Receiver<Event<K>>,
+}
+
+impl<K: Key> Events<K> {
+    /// The next event; `None` after the last. Works in any runtime; a call that is dropped loses nothing.
+    pub async fn recv(&mut self) -> Option<Event<K>> {
+        let event = self.receiver.recv().await;
+        self.taken(event)
+    }
+
+    /// The next event, for a thread without a runtime.
+    pub fn blocking_recv(&mut self) -> Option<Event<K>> {
+        let event = self.receiver.blocking_recv();
+        self.taken(event)
+    }
+
+    fn taken(&self, event: Option<Event<K>>) -> Option<Event<K>> {
+        match event {
+            Some(event) => {
+                self.shared.event_taken(&event);
+                Some(event)
+            }
+            None => self.shared.take_last_words(),
+        }
+    }
+}
+
+impl<K: Key> Drop for Events<K> {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+/// The group is in use already: corosync's own word for it.
+fn already_joined<K: fmt::Debug>(key: &K) -> Error {
+    Error::Call { call: "cpg_join", about: format!("{key:?}"), code: Code::EXIST }
+}
