@@ -135,3 +135,85 @@ pub struct Setup {
     /// Per lockspace options.
     pub lockspaces: BTreeMap<LockspaceName, LockspaceOptions>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(name: &str) -> Device {
+        Device { name: name.into(), agent: "fence_foo".into(), arguments: Vec::new() }
+    }
+
+    /// A device for every name of up to three letters out of two ordinary ones and the colon.
+    fn devices() -> Vec<Device> {
+        let mut names = alloc::vec![String::new()];
+        let mut longest = names.clone();
+        for _ in 0..3 {
+            longest = longest
+                .iter()
+                .flat_map(|name| ["a", "b", ":"].map(|letter| [name.as_str(), letter].concat()))
+                .collect();
+            names.extend_from_slice(&longest);
+        }
+        names.iter().map(|name| device(name)).collect()
+    }
+
+    /// The rule as spec/fencing.md section 9 words it: a first colon at the same place, equal text before it.
+    fn parallel_by_the_specification(a: &str, b: &str) -> bool {
+        let place = a.bytes().position(|byte| byte == b':');
+        place.is_some()
+            && place == b.bytes().position(|byte| byte == b':')
+            && a.bytes().zip(b.bytes()).take_while(|(_, y)| *y != b':').all(|(x, y)| x == y)
+    }
+
+    #[test]
+    fn devices_are_parallel_as_the_specification_says() {
+        assert!(device("foo:1").is_parallel_to(&device("foo:2")));
+        assert!(!device("foo").is_parallel_to(&device("foo:1")));
+        assert!(!device("foo").is_parallel_to(&device("foo")));
+        assert!(!device("foo:1").is_parallel_to(&device("fo:1")));
+        for a in devices() {
+            for b in devices() {
+                let expected = parallel_by_the_specification(&a.name, &b.name);
+                assert_eq!(a.is_parallel_to(&b), expected, "{} {}", a.name, b.name);
+            }
+        }
+    }
+
+    /// Else it would depend on where one begins to look which devices form a group that must succeed as a whole.
+    #[test]
+    fn parallel_devices_form_groups_without_overlap() {
+        for a in devices() {
+            assert_eq!(a.is_parallel_to(&a), a.name.contains(':'), "{}", a.name);
+            for b in devices() {
+                assert_eq!(a.is_parallel_to(&b), b.is_parallel_to(&a), "{} {}", a.name, b.name);
+                for c in devices().iter().filter(|c| b.is_parallel_to(c)) {
+                    let same = a.is_parallel_to(&b) == a.is_parallel_to(c);
+                    assert!(same, "{} {} {}", a.name, b.name, c.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn devices_of_a_node_come_before_those_of_all() {
+        let node = |id| NodeId::new(id).unwrap();
+        let devices = FenceDevices {
+            by_node: BTreeMap::from([(node(1), alloc::vec![device("own")])]),
+            broken: BTreeMap::from([(node(2), "no such line".into())]),
+            fallback: alloc::vec![device("all")],
+        };
+        assert_eq!(devices.of(node(1)), Ok(&[device("own")][..]));
+        assert_eq!(devices.of(node(2)), Err("no such line"));
+        assert_eq!(devices.of(node(3)), Ok(&[device("all")][..]));
+    }
+
+    #[test]
+    fn nodes_without_a_master_line_weigh_nothing_if_others_have_one() {
+        let node = |id| NodeId::new(id).unwrap();
+        let mut options = LockspaceOptions::default();
+        assert_eq!(options.weight(node(1)), 1);
+        options.masters.insert(node(1), 3);
+        assert_eq!((options.weight(node(1)), options.weight(node(2))), (3, 0));
+    }
+}
