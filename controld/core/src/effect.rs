@@ -62,6 +62,13 @@ pub enum Effect {
     Timeline(Moment),
     /// All is over and in order: leave, clear configfs, exit with status 0.
     Exit,
+    /// The daemon cannot work with its peers: leave, clear configfs, exit with status 1. Nothing runs here yet.
+    Refuse {
+        /// Why.
+        why: String,
+    },
+    /// The lockspace of this lane is gone: its lane and group can be dropped.
+    Retire(LockspaceName),
     /// The daemon must not go on: stop the kernels, leave nothing in order, ask corosync to kill this node, exit 1.
     FailStop {
         /// What broke.

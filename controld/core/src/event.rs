@@ -22,7 +22,7 @@ pub enum JoinReason {
 }
 
 /// Why a process disappeared from a group (corosync/cpg.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LeaveReason {
     /// It left in order: nothing needs recovery.
     Leave,

@@ -5,13 +5,40 @@
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on fails"))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test that cannot go on fails"
+    )
+)]
 
 extern crate alloc;
 
+mod change;
+mod cluster;
+mod core;
 pub mod effect;
 pub mod event;
+mod fence_work;
+mod fencing;
+mod fipu;
+mod gate;
+mod group;
+mod history;
+mod lane;
+mod lockspace;
+mod merge;
 pub mod message;
 pub mod options;
+mod out;
+mod slots;
 pub mod snapshot;
 pub mod types;
+mod view;
+mod world;
+
+pub use crate::core::Core;

@@ -3,7 +3,9 @@
 //! Shapes follow what the sockets carry (spec/control-socket.md sections 4 and 5).
 
 use crate::event::LeaveReason;
-use crate::types::{ChangeSeq, GlobalId, Instant, LockspaceName, NodeId, RingId, Slot, WallSeconds};
+use crate::types::{
+    ChangeSeq, GlobalId, Instant, LockspaceName, NodeId, RingId, Slot, WallSeconds,
+};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -27,6 +29,8 @@ pub struct Snapshot {
     pub remove_count: usize,
     /// We do not know whether fencing is in progress.
     pub fence_in_progress_unknown: bool,
+    /// Members whose PROTOCOL the daemon still waits for at its start.
+    pub protocol_waits_for: BTreeSet<NodeId>,
     /// Merged nodes outnumber clean ones: nobody acts, an operator must (spec/lockspace-recovery.md section 11).
     pub stateful_merge_wait: bool,
     /// Nodes ever seen in the daemon group, in order of first sight.

@@ -69,7 +69,8 @@ impl LockspaceName {
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let fits = (1..=LOCKSPACE_NAME_MAX).contains(&bytes.len());
-        let component = bytes != b"." && bytes != b".." && !bytes.contains(&b'/') && !bytes.contains(&0);
+        let component =
+            bytes != b"." && bytes != b".." && !bytes.contains(&b'/') && !bytes.contains(&0);
         (fits && component).then(|| Self(bytes.to_vec()))
     }
 
@@ -285,7 +286,9 @@ mod tests {
     use super::*;
 
     fn id(name: &[u8]) -> u32 {
-        LockspaceName::new(name).map(|name| Group::Lockspace(name).global_id().0).unwrap_or_default()
+        LockspaceName::new(name)
+            .map(|name| Group::Lockspace(name).global_id().0)
+            .unwrap_or_default()
     }
 
     #[test]

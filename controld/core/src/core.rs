@@ -1,0 +1,368 @@
+//! The whole core: takes an event, hands it to the machine that it concerns, and lets everybody go on who now can.
+//!
+//! Dispatch only; the rules are in the machines.
+
+use crate::effect::{Effect, KernelWrite, Lane};
+use crate::event::{Confchg, Event, Token};
+use crate::lockspace::{Lockspace, Phase};
+use crate::message::{Message, Packet};
+use crate::options::Setup;
+use crate::out::Out;
+use crate::snapshot::Snapshot;
+use crate::types::{Group, Instant, LockspaceName, NodeId, Now};
+use crate::world::World;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// The state machine of one daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Core {
+    pub(crate) world: World,
+    pub(crate) lockspaces: BTreeMap<LockspaceName, Lockspace>,
+    created: u64,
+    tokens: u64,
+    /// Answers to uevents of lockspaces that we do not know, on their way to the kernel.
+    strays: BTreeMap<Token, LockspaceName>,
+    now: Instant,
+    /// An effect that ends the daemon was asked for: nothing more is done.
+    ended: bool,
+}
+
+/// Whom an event may let go on.
+enum Touched {
+    /// Everybody.
+    All,
+    /// One lockspace.
+    One(LockspaceName),
+}
+
+impl Core {
+    /// A daemon that has not begun.
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
+        Self {
+            world: World::new(setup),
+            lockspaces: BTreeMap::new(),
+            created: 0,
+            tokens: 0,
+            strays: BTreeMap::new(),
+            now: Instant::default(),
+            ended: false,
+        }
+    }
+
+    /// Take one event, and append what is to be done to `effects`.
+    pub fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
+        if self.ended {
+            return;
+        }
+        self.now = now.mono;
+        let first_new = effects.len();
+        let mut tokens = self.tokens;
+        let mut out = Out::new(now, effects, &mut tokens);
+        let touched = self.handle(event, &mut out);
+        self.go_on(&touched, &mut out);
+        self.tokens = tokens;
+        self.ended = effects.iter().skip(first_new).any(|effect| {
+            matches!(
+                effect,
+                Effect::Exit
+                    | Effect::Refuse { .. }
+                    | Effect::FailStop { .. }
+                    | Effect::ExitClusterLost { .. }
+            )
+        });
+    }
+
+    /// When `Event::Deadline` is due, if at all. Recomputed after every step.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let lanes = self.lockspaces.values().filter_map(Lockspace::deadline);
+        let daemons = self.world.daemons.deadline(&self.world.setup, self.now);
+        lanes.chain(daemons).chain(self.world.cluster.deadline()).min()
+    }
+
+    /// The state as plain data.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        crate::view::snapshot(self)
+    }
+
+    fn handle(&mut self, event: Event, out: &mut Out<'_>) -> Touched {
+        match event {
+            Event::Begin => {
+                out.debug("cpg_join dlm:controld ...".to_string());
+                out.push(Effect::Join(Group::Daemon));
+            }
+            Event::Deadline => {}
+            Event::Quorum { quorate, ring, members, addresses } => {
+                let change = self.world.cluster.quorum(quorate, ring, &members, &addresses, out);
+                if change.anyone_added {
+                    self.world.daemons.fencing.joined(out.now.mono);
+                }
+            }
+            Event::Nodelist { joined, left } => self.world.cluster.nodelist(&joined, &left, out),
+            Event::Confchg { group, change } => return self.confchg(group, &change, out),
+            Event::Ring { group: Group::Daemon, ring } => self.world.daemons.ring_event(ring, out),
+            Event::Ring { group: Group::Lockspace(name), ring } => {
+                if let Some(lockspace) = self.lockspaces.get_mut(&name) {
+                    lockspace.ring_event(ring, out);
+                }
+                return Touched::One(name);
+            }
+            Event::Message { group, from, packet, length } => {
+                return self.message(group, from, &packet, length, out);
+            }
+            Event::BadMessage { group, from, why } => {
+                out.error(format!("{group}: message from {from} ignored: {why}"));
+            }
+            Event::JoinFailed { group, why } => return self.join_failed(group, &why, out),
+            Event::ClusterLost { why } => self.cluster_lost(why, out),
+            other => return self.handle_local(other, out),
+        }
+        Touched::All
+    }
+
+    /// Events of this node alone.
+    fn handle_local(&mut self, event: Event, out: &mut Out<'_>) -> Touched {
+        match event {
+            Event::Online { lockspace } => return self.online(lockspace, out),
+            Event::Offline { lockspace, release_recover } => {
+                return self.offline(lockspace, release_recover, out);
+            }
+            Event::KernelDone { token, result } => return self.kernel_done(token, result, out),
+            Event::Slots { lockspace, slots, .. } => {
+                if let Some(known) = self.lockspaces.get_mut(&lockspace) {
+                    known.slots_event(&slots, out);
+                }
+                return Touched::One(lockspace);
+            }
+            Event::Withdraw { table, lockspace } => self.withdraw(table, lockspace, out),
+            Event::AgentDone { token, outcome, output } => {
+                self.world.daemons.agent_done(token, outcome, &output, &self.world.setup, out);
+            }
+            Event::FenceAck { node } => self.world.daemons.fence_ack(node, out),
+            Event::Options(options) => self.world.setup.dynamic = options,
+            Event::Devices(devices) => self.world.setup.devices = devices,
+            Event::ShutdownQuestion => {
+                let allow = self.lockspaces.is_empty();
+                if !allow {
+                    out.error(format!("corosync shutdown refused: {}", self.active()));
+                }
+                out.push(Effect::AnswerShutdown { allow });
+            }
+            Event::Terminate if self.lockspaces.is_empty() => {
+                out.debug("shutdown".to_string());
+                out.push(Effect::Leave(Group::Daemon));
+                out.push(Effect::Exit);
+            }
+            Event::Terminate => out.error(format!("shutdown ignored, {}", self.active())),
+            _ => {}
+        }
+        Touched::All
+    }
+
+    /// The lockspaces that keep the daemon from going.
+    fn active(&self) -> String {
+        let names: Vec<String> = self.lockspaces.keys().map(ToString::to_string).collect();
+        format!("active lockspaces: {}", names.join(" "))
+    }
+
+    fn cluster_lost(&self, why: String, out: &mut Out<'_>) {
+        out.error(format!("cluster is down, exiting: {why}"));
+        for name in self.lockspaces.keys() {
+            out.error(format!("abandoned lockspace {name}"));
+        }
+        out.push(Effect::ExitClusterLost { why });
+    }
+
+    fn confchg(&mut self, group: Group, change: &Confchg, out: &mut Out<'_>) -> Touched {
+        let name = match group {
+            Group::Daemon => {
+                let changed = self.world.daemons.confchg(change, &self.world.setup, out);
+                if changed.lost_us {
+                    self.cluster_lost("removed from dlm:controld".to_string(), out);
+                }
+                return Touched::All;
+            }
+            Group::Lockspace(name) => name,
+        };
+        match self.lockspaces.get_mut(&name) {
+            Some(lockspace) => lockspace.confchg(change, &self.world, out),
+            None => out.error(format!("configuration change of unknown lockspace {name}")),
+        }
+        Touched::One(name)
+    }
+
+    fn message(
+        &mut self,
+        group: Group,
+        from: NodeId,
+        packet: &Packet,
+        length: usize,
+        out: &mut Out<'_>,
+    ) -> Touched {
+        if packet.sender != from {
+            out.error(format!("{group}: bad msg nodeid {} from {from}, ignored", packet.sender));
+            return Touched::All;
+        }
+        match group {
+            Group::Daemon => {
+                self.daemon_message(from, &packet.message, out);
+                Touched::All
+            }
+            Group::Lockspace(name) => {
+                if let Some(lockspace) = self.lockspaces.get_mut(&name) {
+                    lockspace.message(from, packet, length, &self.world, out);
+                }
+                Touched::One(name)
+            }
+        }
+    }
+
+    fn daemon_message(&mut self, from: NodeId, message: &Message, out: &mut Out<'_>) {
+        let World { setup, cluster, daemons } = &mut self.world;
+        match message {
+            Message::Protocol(protocol) => {
+                if daemons.protocol(from, protocol, cluster, setup, out) {
+                    out.push(Effect::Ready);
+                    for lockspace in self.lockspaces.values_mut() {
+                        lockspace.begin_join(out);
+                    }
+                }
+            }
+            Message::FenceResult(result) => daemons.fence_result(from, result, setup, out),
+            Message::FenceClear(clear) => daemons.fence_clear(from, clear, out),
+            Message::Other { .. } => {}
+            Message::Start(_) | Message::PlocksDone(_) | Message::ReleaseRecover { .. } => {
+                out.error(format!("message from {from} does not belong in the daemon group"));
+            }
+        }
+    }
+
+    fn join_failed(&mut self, group: Group, why: &str, out: &mut Out<'_>) -> Touched {
+        match group {
+            Group::Daemon => {
+                out.push(Effect::Refuse { why: format!("cannot join dlm:controld: {why}") });
+                Touched::All
+            }
+            Group::Lockspace(name) => {
+                if let Some(lockspace) = self.lockspaces.get_mut(&name) {
+                    lockspace.join_failed(why, out);
+                }
+                Touched::One(name)
+            }
+        }
+    }
+
+    fn online(&mut self, name: LockspaceName, out: &mut Out<'_>) -> Touched {
+        match self.lockspaces.get_mut(&name) {
+            Some(known) => known.online_again(out),
+            None => self.create(name.clone(), out),
+        }
+        Touched::One(name)
+    }
+
+    fn create(&mut self, name: LockspaceName, out: &mut Out<'_>) {
+        self.created = self.created.wrapping_add(1);
+        let options = self.world.setup.lockspaces.get(&name).cloned().unwrap_or_default();
+        let mut lockspace = Lockspace::new(self.created, name.clone(), options, out.now.mono);
+        if self.world.daemons.is_settled() {
+            lockspace.begin_join(out);
+        }
+        self.lockspaces.insert(name, lockspace);
+    }
+
+    fn offline(&mut self, name: LockspaceName, release_recover: u32, out: &mut Out<'_>) -> Touched {
+        match self.lockspaces.get_mut(&name) {
+            Some(known) => known.offline(release_recover, &self.world, out),
+            None => {
+                out.error(format!("offline uevent for unknown lockspace {name}: let it go"));
+                let token =
+                    out.kernel(Lane::Lockspace(name.clone()), KernelWrite::EventDone { result: 0 });
+                self.strays.insert(token, name.clone());
+            }
+        }
+        Touched::One(name)
+    }
+
+    fn kernel_done(
+        &mut self,
+        token: Token,
+        result: Result<(), String>,
+        out: &mut Out<'_>,
+    ) -> Touched {
+        if let Some(name) = self.strays.remove(&token) {
+            if let Err(error) = result {
+                out.error(format!("lockspace {name}: {error}"));
+            }
+            if !self.lockspaces.contains_key(&name) {
+                out.push(Effect::Retire(name));
+            }
+            return Touched::All;
+        }
+        if self.world.cluster.kernel_done(token, result.clone(), out) {
+            return Touched::All;
+        }
+        let owner = self.lockspaces.values_mut().find(|lockspace| lockspace.owns(token));
+        match owner {
+            Some(lockspace) => {
+                lockspace.kernel_done(token, result, out);
+                Touched::One(lockspace.name.clone())
+            }
+            None => Touched::All,
+        }
+    }
+
+    /// gfs2 waits for an acknowledgement before it releases its lockspace: the journal is replayed by then, and a node that
+    /// nobody answers hangs for ever (spec/gfs-control.md section 4).
+    fn withdraw(&mut self, table: String, lockspace: LockspaceName, out: &mut Out<'_>) {
+        out.error(format!("gfs2 {table} withdraws; acknowledged at once"));
+        let token =
+            out.kernel(Lane::Lockspace(lockspace.clone()), KernelWrite::AckWithdraw { table });
+        self.strays.insert(token, lockspace);
+    }
+
+    /// Everything that the event may have made possible.
+    fn go_on(&mut self, touched: &Touched, out: &mut Out<'_>) {
+        let World { setup, cluster, daemons } = &mut self.world;
+        daemons.fence_work(cluster, setup, out);
+        cluster.pump(out);
+        match touched {
+            Touched::All => {
+                for lockspace in self.lockspaces.values_mut() {
+                    lockspace.advance(&mut self.world, out);
+                }
+            }
+            Touched::One(name) => {
+                if let Some(lockspace) = self.lockspaces.get_mut(name) {
+                    lockspace.advance(&mut self.world, out);
+                }
+            }
+        }
+        // A lockspace may have asked for the fencing of a node.
+        let World { setup, cluster, daemons } = &mut self.world;
+        daemons.fence_work(cluster, setup, out);
+        self.forget_gone(out);
+    }
+
+    fn forget_gone(&mut self, out: &mut Out<'_>) {
+        let gone: Vec<(LockspaceName, bool)> = self
+            .lockspaces
+            .values()
+            .filter_map(|lockspace| match lockspace.phase {
+                Phase::Gone { again } => Some((lockspace.name.clone(), again)),
+                _ => None,
+            })
+            .collect();
+        for (name, again) in gone {
+            self.lockspaces.remove(&name);
+            out.push(Effect::Retire(name.clone()));
+            if again {
+                self.create(name, out);
+            }
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Who must be fenced, who is to do it, and what became of it (spec/fencing.md sections 2, 3, 5, 6).
+//!
+//! A clean member that fails must be fenced, whatever it ran. Every node keeps the same record from the same ordered
+//! events and computes the same actor; FENCE_RESULT, ordered too, ends it everywhere at once. The work of the actor is in
+//! `fence_work`, what late joiners may believe in `fipu`.
+
+use crate::effect::Moment;
+use crate::event::Token;
+use crate::fence_work::Attempt;
+use crate::group::{Daemons, Ended, Membership};
+use crate::merge::kick;
+use crate::message::{FENCE_RESULT_ACKNOWLEDGED, FenceResult, Message};
+use crate::options::Setup;
+use crate::out::Out;
+use crate::types::{Instant, NodeId, WallSeconds};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+
+/// Fencing as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Fencing {
+    /// We do not know whether fencing is in progress that we have not seen begin.
+    pub(crate) unknown: bool,
+    /// Our start-up list was dropped on somebody's word; only that somebody's CLEAR_FIPU clears `unknown`.
+    pub(crate) wait_clear: bool,
+    /// Somebody who might have known of fencing is gone: the start-up list has to be worked off instead.
+    pub(crate) orphaned: bool,
+    /// Somebody who might have known of fencing is gone; see `fipu`.
+    pub(crate) lost_witness: bool,
+    /// Configured nodes of which we do not know yet that they are harmless.
+    pub(crate) startup: BTreeSet<NodeId>,
+    /// From when post_join_delay counts.
+    pub(crate) delay_begin: Option<Instant>,
+    /// Grows with every join; what `said_unknown_at` is compared with.
+    pub(crate) joins: u64,
+    /// `joins` when we last said that we know nothing.
+    pub(crate) said_unknown_at: u64,
+    /// Our own running attempts, by victim.
+    pub(crate) attempts: BTreeMap<NodeId, Attempt>,
+}
+
+/// The fencing record of one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Victim {
+    needs: bool,
+    /// Who may still try in this round.
+    actors: BTreeSet<NodeId>,
+    /// Who may try at all.
+    all_actors: BTreeSet<NodeId>,
+    /// Who was there when it failed, late comers included: they know of it.
+    witnesses: BTreeSet<NodeId>,
+    /// Every actor has failed and none may begin again.
+    pub(crate) exhausted: bool,
+    /// Our result is on its way.
+    pub(crate) result_wait: bool,
+    /// Attempts of ours that failed in a row.
+    pub(crate) failures: u32,
+    /// Our next attempt not before this time.
+    pub(crate) not_before: Instant,
+    /// What the fencing waits for here, in words.
+    pub(crate) waits_for: Option<String>,
+    pub(crate) fail_time: Instant,
+    pub(crate) fail_wall: WallSeconds,
+    pub(crate) fence_time: Instant,
+    pub(crate) fence_wall: WallSeconds,
+    pub(crate) actor_last: Option<NodeId>,
+    pub(crate) actor_done: Option<NodeId>,
+}
+
+impl Victim {
+    pub(crate) fn needs_fencing(&self) -> bool {
+        self.needs
+    }
+}
+
+impl Fencing {
+    pub(crate) fn new(setup: &Setup) -> Self {
+        let at_start = setup.fixed.fencing.is_on() && setup.fixed.startup_fencing.is_on();
+        let startup = if at_start {
+            setup.configured_nodes.iter().copied().collect()
+        } else {
+            BTreeSet::new()
+        };
+        Self {
+            unknown: true,
+            wait_clear: false,
+            orphaned: false,
+            lost_witness: false,
+            startup,
+            delay_begin: None,
+            joins: 0,
+            said_unknown_at: 0,
+            attempts: BTreeMap::new(),
+        }
+    }
+
+    /// A node joined the cluster or the group: it, or a node it made quorate, deserves time to join.
+    pub(crate) fn joined(&mut self, now: Instant) {
+        self.delay_begin = Some(now);
+        self.joins = self.joins.wrapping_add(1);
+    }
+
+    /// The attempt that a token belongs to.
+    pub(crate) fn victim_of(&self, token: Token) -> Option<NodeId> {
+        self.attempts.iter().find(|(_, attempt)| attempt.has(token)).map(|(victim, _)| *victim)
+    }
+}
+
+impl Daemons {
+    /// Nodes that must be fenced.
+    pub(crate) fn victims(&self) -> BTreeSet<NodeId> {
+        self.nodes.iter().filter(|(_, node)| node.victim.needs).map(|(id, _)| *id).collect()
+    }
+
+    /// No node must be fenced. Cheaper than asking for the set.
+    pub(crate) fn no_victims(&self) -> bool {
+        !self.nodes.values().any(|node| node.victim.needs)
+    }
+
+    /// `node` failed: from now on it must be fenced. `joined` came in the same change and did not see it fail.
+    pub(crate) fn needs_fencing(
+        &mut self,
+        node: NodeId,
+        members: &[NodeId],
+        joined: &BTreeSet<NodeId>,
+        reason: &'static str,
+        out: &mut Out<'_>,
+    ) {
+        let actors: BTreeSet<NodeId> =
+            members.iter().copied().filter(|node| !joined.contains(node)).collect();
+        let now = out.now;
+        let entry = self.node_mut(node);
+        entry.left_reason = reason;
+        if entry.victim.needs {
+            return;
+        }
+        let actor = actors.first().copied();
+        out.debug(format!(
+            "set_fence_actors for {node} low {} count {}",
+            actor.map_or(0, NodeId::get),
+            actors.len()
+        ));
+        entry.victim = Victim {
+            needs: true,
+            all_actors: actors.clone(),
+            actors,
+            witnesses: members.iter().copied().collect(),
+            fail_time: now.mono,
+            fail_wall: now.wall,
+            actor_last: entry.victim.actor_last,
+            ..Victim::default()
+        };
+        out.debug(format!(
+            "daemon remove {node} {reason} need_fencing 1 low {}",
+            actor.map_or(0, NodeId::get)
+        ));
+        out.moment(Moment::FenceNeeded { victim: node, actor });
+    }
+
+    /// A lockspace saw `node` fail, but its daemon had left the group in order (a daemon that gives its lockspaces up does
+    /// so): fence it all the same, by those who were in the lockspace.
+    pub(crate) fn demand_fencing(
+        &mut self,
+        node: NodeId,
+        lockspace_members: &[NodeId],
+        out: &mut Out<'_>,
+    ) {
+        self.node_mut(node).membership = Membership::Gone { ended: Ended::Failed };
+        self.needs_fencing(node, lockspace_members, &BTreeSet::new(), "procdown", out);
+    }
+
+    /// Set the time at which people and agents are told that a start-up node failed.
+    pub(crate) fn set_fail_times(&mut self, node: NodeId, mono: Instant, wall: WallSeconds) {
+        let victim = &mut self.node_mut(node).victim;
+        victim.fail_time = mono;
+        victim.fail_wall = wall;
+    }
+
+    /// Who is to fence `node` now: the lowest of its actors that is there. Absent ones are struck out for good; when none
+    /// of those who saw it fail is left, whoever else knows of it takes over.
+    pub(crate) fn actor_for(&mut self, node: NodeId, out: &mut Out<'_>) -> Option<NodeId> {
+        let present: BTreeSet<NodeId> = self.members().map(|(id, _)| id).collect();
+        let our_node = self.our_node;
+        let victim = &mut self.nodes.get_mut(&node)?.victim;
+        if victim.all_actors.is_disjoint(&present) {
+            let witnesses: BTreeSet<NodeId> =
+                victim.witnesses.intersection(&present).copied().collect();
+            victim.all_actors =
+                if witnesses.is_empty() { BTreeSet::from([our_node]) } else { witnesses };
+            victim.actors = victim.all_actors.clone();
+            victim.exhausted = false;
+            out.error(format!("fence request {node}: all its actors are gone, others take over"));
+        }
+        victim.actors.retain(|actor| present.contains(actor));
+        if victim.actors.is_empty() && !victim.exhausted {
+            // Struck out one by one by absence and failure together: begin again with those who are there.
+            victim.actors = victim.all_actors.intersection(&present).copied().collect();
+        }
+        let actor = victim.actors.first().copied();
+        if actor.is_some() {
+            victim.actor_last = actor;
+        }
+        actor
+    }
+
+    /// A FENCE_RESULT was delivered.
+    pub(crate) fn fence_result(
+        &mut self,
+        from: NodeId,
+        result: &FenceResult,
+        setup: &Setup,
+        out: &mut Out<'_>,
+    ) {
+        let victim = result.victim;
+        if self.fencing.startup.contains(&victim) {
+            // A failed attempt says nothing about a node that we have not begun to fence (defect 2).
+            if result.settles() {
+                self.fencing.startup.remove(&victim);
+            }
+            if !self.nodes.get(&victim).is_some_and(|node| node.victim.needs) {
+                return;
+            }
+        }
+        let says = format!("receive_fence_result {victim} from {from} result {}", result.result);
+        let present = self.is_member(victim);
+        let our_node = self.our_node;
+        let Some(node) = self.nodes.get_mut(&victim) else {
+            out.error(format!("{says} no daemon node"));
+            return;
+        };
+        if !node.victim.needs {
+            out.error(format!("{says} no need_fencing"));
+            return;
+        }
+        if from == our_node && result.result != FENCE_RESULT_ACKNOWLEDGED {
+            node.victim.result_wait = false;
+        }
+        out.error(format!(
+            "fence status {victim} receive {} from {from} walltime {} local {}",
+            result.result, result.wall.0, out.now.wall.0
+        ));
+        if result.settles() {
+            self.settle(victim, from, result.wall, out);
+            if present {
+                kick(victim, out);
+            }
+            if result.result == FENCE_RESULT_ACKNOWLEDGED {
+                self.cancel_attempt(victim, out);
+            }
+        } else {
+            self.strike(victim, from, setup, out);
+        }
+    }
+
+    fn settle(&mut self, node: NodeId, by: NodeId, wall: WallSeconds, out: &mut Out<'_>) {
+        let now = out.now.mono;
+        let entry = self.node_mut(node);
+        entry.victim.needs = false;
+        entry.victim.waits_for = None;
+        entry.victim.result_wait = false;
+        entry.victim.fence_time = now;
+        entry.victim.fence_wall = wall;
+        entry.victim.actor_done = Some(by);
+        if let Membership::Gone { ended } = &mut entry.membership {
+            *ended = Ended::Settled;
+        }
+        out.moment(Moment::Fenced { victim: node, by });
+    }
+
+    /// An actor has failed: the next one's turn, or everybody's again.
+    fn strike(&mut self, node: NodeId, actor: NodeId, setup: &Setup, out: &mut Out<'_>) {
+        let victim = &mut self.node_mut(node).victim;
+        victim.actors.remove(&actor);
+        if !victim.actors.is_empty() {
+            return;
+        }
+        if setup.dynamic.repeat_failed_fencing.is_on() {
+            out.debug(format!("clear_fence_actor {actor} restoring original actors to retry"));
+            victim.actors = victim.all_actors.clone();
+        } else {
+            victim.exhausted = true;
+            out.error(format!(
+                "fence request {node} no actor: every one has failed and repeat_failed_fencing is 0; reset the node by hand, then: dlm_tool fence_ack {node}"
+            ));
+        }
+    }
+
+    /// The node has come back clean: whatever it held is gone with its former life. Each node notices by itself.
+    pub(crate) fn returned_clean(&mut self, node: NodeId, out: &mut Out<'_>) {
+        let wall = out.now.wall;
+        self.settle(node, node, wall, out);
+        out.error(format!("fence request {node} dropped: it is a clean member again"));
+        self.cancel_attempt(node, out);
+    }
+
+    /// An operator's word that a node is down.
+    pub(crate) fn fence_ack(&mut self, node: NodeId, out: &mut Out<'_>) {
+        let awaited = self.fencing.startup.contains(&node)
+            || self.nodes.get(&node).is_some_and(|node| node.victim.needs);
+        if !awaited {
+            out.error(format!("fence_ack {node} refused: no fencing of it is due here"));
+            return;
+        }
+        out.error(format!("fence_ack {node}: an operator says that it is down"));
+        let wall = out.now.wall;
+        self.send(
+            Message::FenceResult(FenceResult {
+                victim: node,
+                result: FENCE_RESULT_ACKNOWLEDGED,
+                wall,
+            }),
+            out,
+        );
+    }
+}

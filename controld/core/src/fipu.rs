@@ -1,0 +1,171 @@
+//! Fence-in-progress-unknown: what a daemon that has just started may believe (spec/fencing.md section 8).
+//!
+//! Members may be fencing the last user of a lockspace that a joiner is about to use; the joiner has not seen that
+//! failure. So a starting daemon holds its lockspaces back until a settled member tells it that nothing is outstanding,
+//! or until it has seen for itself that every configured node is harmless.
+
+use crate::group::Daemons;
+use crate::message::{
+    CLEAR_FIPU, CLEAR_FIPU_UNKNOWN, CLEAR_STARTUP, FENCE_CLEAR_UNKNOWN, FenceClear, Message,
+};
+use crate::options::Setup;
+use crate::out::Out;
+use crate::types::NodeId;
+use alloc::format;
+use alloc::vec::Vec;
+
+/// What a joiner has to be told by somebody.
+pub(crate) const OWED_TO_JOINER: u32 = CLEAR_STARTUP | CLEAR_FIPU;
+
+impl Daemons {
+    /// The three rules by which unknown becomes known, at the end of a pass.
+    pub(crate) fn fipu_rules(&mut self, setup: &Setup, out: &mut Out<'_>) {
+        self.refill_startup_list(setup, out);
+        self.clear_by_ourselves(setup, out);
+        self.serve_joiners(out);
+        if !setup.fixed.startup_fencing.is_on() {
+            self.clear_by_agreement(out);
+        }
+    }
+
+    /// Rule A: the start-up list is worked off, nobody needs fencing.
+    fn clear_by_ourselves(&mut self, setup: &Setup, out: &mut Out<'_>) {
+        let by_list = setup.fixed.startup_fencing.is_on() || self.fencing.orphaned;
+        if by_list
+            && self.fencing.unknown
+            && !self.fencing.wait_clear
+            && self.fencing.startup.is_empty()
+            && self.no_victims()
+        {
+            out.debug("fence_in_progress_unknown 0 startup".into());
+            self.fencing.unknown = false;
+            self.fencing.orphaned = false;
+            self.fencing.lost_witness = false;
+        }
+    }
+
+    /// Rule B: the lowest member that is owed nothing tells the joiners.
+    fn serve_joiners(&mut self, out: &mut Out<'_>) {
+        if self.fencing.unknown {
+            return;
+        }
+        let server = self.members().find(|(_, node)| node.owed == 0).map(|(id, _)| id);
+        if server != Some(self.our_node) {
+            return;
+        }
+        let may_clear = if self.no_victims() { CLEAR_STARTUP | CLEAR_FIPU } else { CLEAR_STARTUP };
+        let mut joiners: Vec<(usize, NodeId, u32)> = self
+            .members()
+            .map(|(id, node)| (node.order, id, node.owed & !node.told & may_clear))
+            .filter(|(_, _, flags)| *flags != 0)
+            .collect();
+        joiners.sort_unstable();
+        for (_, node, flags) in joiners {
+            // What is owed goes when the message is delivered, on all nodes at once; until then once is enough.
+            if let Some(entry) = self.nodes.get_mut(&node) {
+                entry.told |= flags;
+            }
+            self.send(Message::FenceClear(FenceClear { node, result: 0, flags }), out);
+        }
+    }
+
+    /// Rule C, without start-up fencing: when nobody knows anything there is nothing to know. Not after the loss of
+    /// somebody who might have known (defect 3).
+    fn clear_by_agreement(&mut self, out: &mut Out<'_>) {
+        if !self.fencing.unknown || self.fencing.orphaned || self.fencing.lost_witness {
+            return;
+        }
+        if self.members().all(|(_, node)| node.says_unknown) {
+            out.debug("fence_in_progress_unknown 0 all_fipu".into());
+            for node in self.nodes.values_mut() {
+                node.says_unknown = false;
+            }
+            self.fencing.unknown = false;
+        } else if self.fencing.joins != self.fencing.said_unknown_at {
+            self.fencing.said_unknown_at = self.fencing.joins;
+            let node = self.our_node;
+            self.send(
+                Message::FenceClear(FenceClear {
+                    node,
+                    result: FENCE_CLEAR_UNKNOWN,
+                    flags: CLEAR_FIPU_UNKNOWN,
+                }),
+                out,
+            );
+        }
+    }
+
+    /// A FENCE_CLEAR was delivered.
+    pub(crate) fn fence_clear(&mut self, from: NodeId, clear: &FenceClear, out: &mut Out<'_>) {
+        out.debug(format!(
+            "receive_fence_clear from {from} for {} result {} flags {:x}",
+            clear.node, clear.result, clear.flags
+        ));
+        let unknown_here = self.fencing.unknown;
+        let ours = clear.node == self.our_node;
+        let Some(node) = self.nodes.get_mut(&clear.node) else {
+            out.error(format!("receive_fence_clear from {from} no daemon node {}", clear.node));
+            return;
+        };
+        if clear.result == FENCE_CLEAR_UNKNOWN && clear.flags & CLEAR_FIPU_UNKNOWN != 0 {
+            if unknown_here {
+                node.says_unknown = true;
+            }
+            return;
+        }
+        if clear.result != 0 {
+            return;
+        }
+        node.owed &= !clear.flags;
+        if ours {
+            self.cleared(clear.flags, out);
+        }
+    }
+
+    fn cleared(&mut self, flags: u32, out: &mut Out<'_>) {
+        if flags & CLEAR_STARTUP != 0 && !self.fencing.startup.is_empty() {
+            self.fencing.startup.clear();
+            self.fencing.wait_clear = true;
+        }
+        if flags & CLEAR_FIPU != 0 && self.fencing.unknown {
+            out.debug("fence_in_progress_unknown 0 recv".into());
+            self.fencing.startup.clear();
+            self.fencing.unknown = false;
+            self.fencing.wait_clear = false;
+            self.fencing.orphaned = false;
+            self.fencing.lost_witness = false;
+        }
+    }
+
+    /// A member is gone while we do not know whether fencing is in progress. If it was there before us and never said that
+    /// it knows nothing either, it may have been fencing somebody of whom nobody else will tell us.
+    pub(crate) fn witness_lost(&mut self, may_have_known: bool) {
+        if self.fencing.unknown && may_have_known {
+            self.fencing.lost_witness = true;
+        }
+    }
+
+    /// When the last member that may have known is gone, nobody's word can replace what we have not seen: every configured
+    /// node has to join, be fenced, or be acknowledged (defects 3 and 14).
+    fn refill_startup_list(&mut self, setup: &Setup, out: &mut Out<'_>) {
+        let on_their_word = self.fencing.wait_clear || !setup.fixed.startup_fencing.is_on();
+        let somebody_knows =
+            self.members().any(|(_, node)| node.older_than_us && !node.says_unknown);
+        if !self.fencing.unknown || !self.fencing.lost_witness || !on_their_word || somebody_knows {
+            return;
+        }
+        self.fencing.lost_witness = false;
+        if !setup.fixed.fencing.is_on() {
+            return;
+        }
+        let doubtful: Vec<NodeId> =
+            setup.configured_nodes.iter().copied().filter(|node| !self.is_clean(*node)).collect();
+        out.error(format!(
+            "whoever may have been fencing a node is gone: {} configured nodes must join, be fenced, or be acknowledged (dlm_tool fence_ack)",
+            doubtful.len()
+        ));
+        self.fencing.startup.extend(doubtful);
+        self.fencing.wait_clear = false;
+        self.fencing.orphaned = true;
+    }
+}

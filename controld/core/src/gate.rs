@@ -1,0 +1,100 @@
+//! What has to be true before our START (spec/lockspace-recovery.md section 4).
+//!
+//! In order, the first one not met is what status shows: the rings agree, the partition is quorate, everybody who must be
+//! is fenced, the cluster has lost every failed member, it has every present one, the kernel knows of both, our own
+//! kernel is stopped. Rings come first, since only they tie together what the quorum service and the groups say.
+
+use crate::group::{Ended, Membership};
+use crate::lockspace::Lockspace;
+use crate::out::Out;
+use crate::snapshot::Wait;
+use crate::types::NodeId;
+use crate::world::World;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+impl Lockspace {
+    /// What the newest change waits for before our START; `None`: nothing.
+    pub(crate) fn gate(&mut self, world: &mut World, out: &mut Out<'_>) -> Option<Wait> {
+        if !self.on_ring_of(world) {
+            return Some(Wait::Ring);
+        }
+        if world.setup.dynamic.quorum_lockspace.is_on() && !world.cluster.quorate {
+            return Some(Wait::Quorum);
+        }
+        self.fencing_gate(world, out)
+            .or_else(|| self.cluster_gate(world))
+            .or_else(|| (!self.kernel_is_idle()).then_some(Wait::Stop))
+    }
+
+    /// The lockspace's group, the daemon group and the quorum service have seen the same rings. With the daemon group on
+    /// board, every member that failed here by ring `r` has failed there too, and its fencing is known to be due.
+    fn on_ring_of(&self, world: &World) -> bool {
+        self.is_on_ring(world.cluster.ring) && world.daemons.on_ring_of(&world.cluster)
+    }
+
+    fn fencing_gate(&mut self, world: &mut World, out: &mut Out<'_>) -> Option<Wait> {
+        if !world.setup.fixed.fencing.is_on() {
+            return None;
+        }
+        let mut waits: BTreeSet<NodeId> = BTreeSet::new();
+        let due: Vec<NodeId> = self
+            .history
+            .iter()
+            .filter(|(_, record)| record.need_fencing)
+            .map(|(node, _)| node)
+            .collect();
+        for node in due {
+            if self.is_settled(node, world, out) {
+                self.history.settled(node);
+            } else {
+                waits.insert(node);
+            }
+        }
+        // Also for nodes that were never seen here: a victim may have used this lockspace before we joined it.
+        waits.extend(world.daemons.victims());
+        waits.extend(world.daemons.fencing.startup.iter().copied());
+        (!waits.is_empty() || world.daemons.fencing.unknown).then_some(Wait::Fencing(waits))
+    }
+
+    /// The incarnation of `node` that failed here holds nothing any more.
+    ///
+    /// No clock decides this (defects 9 and 13): once the cluster has lost the failed incarnation and the daemon group is
+    /// on that ring, the daemon group has seen its end too, and knows whether it still must be fenced.
+    fn is_settled(&self, node: NodeId, world: &mut World, out: &mut Out<'_>) -> bool {
+        let failed_after = self.history.get(node).and_then(|record| record.failed_after);
+        if failed_after.is_some_and(|ring| !world.cluster.has_lost_since(node, ring)) {
+            return false;
+        }
+        let Some(daemon) = world.daemons.nodes.get(&node) else { return true };
+        if daemon.victim.needs_fencing() {
+            return false;
+        }
+        if daemon.membership == (Membership::Gone { ended: Ended::Left }) {
+            let members: Vec<NodeId> = self.newest_members();
+            world.daemons.demand_fencing(node, &members, out);
+            return false;
+        }
+        true
+    }
+
+    fn cluster_gate(&self, world: &World) -> Option<Wait> {
+        let failed = |test: &dyn Fn(NodeId, u64) -> bool| -> BTreeSet<NodeId> {
+            let failures =
+                self.history.iter().filter_map(|(node, record)| Some((node, record.failed_after?)));
+            failures.filter(|(node, ring)| test(*node, *ring)).map(|(node, _)| node).collect()
+        };
+        // The kernel replays a failed node's journal only if the node's entry is gone or renewed before `control 1`.
+        let lingering = failed(&|node, ring| !world.cluster.has_lost_since(node, ring));
+        if !lingering.is_empty() {
+            return Some(Wait::NodeGone(lingering));
+        }
+        let ghosts: BTreeSet<NodeId> =
+            self.newest_members().into_iter().filter(|node| !world.cluster.has(*node)).collect();
+        if !ghosts.is_empty() {
+            return Some(Wait::Ghost(ghosts));
+        }
+        let unsettled = failed(&|node, _| !world.cluster.comm_settled(node));
+        (!unsettled.is_empty()).then_some(Wait::Comms(unsettled))
+    }
+}

@@ -1,0 +1,474 @@
+//! The group of all daemons: who is in it, and which protocol they run.
+//!
+//! Events: configuration changes, ring ids and PROTOCOL messages of `dlm:controld`. A node is a *clean member* while its
+//! PROTOCOL is saved; that is what lockspaces and fencing build upon (spec/cluster-protocol.md section 5).
+
+use crate::cluster::Cluster;
+use crate::effect::Effect;
+use crate::event::{Confchg, JoinReason, LeaveReason};
+use crate::fencing::{Fencing, Victim};
+use crate::message::{Message, PROTOCOL_STATEFUL, Packet, Protocol, ProtocolVersion};
+use crate::options::Setup;
+use crate::out::Out;
+use crate::types::{GlobalId, Group, Instant, NodeId, RingId, Version};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+/// Highest daemon protocol of ours: that of all C 4.x daemons.
+const DAEMON_MAX: Version = Version::new(3, 1, 1);
+/// Highest kernel protocol of ours.
+const KERNEL_MAX: Version = Version::new(1, 1, 1);
+
+/// We understand RELEASE_RECOVER (type 19).
+pub(crate) const FEATURE_RELEASE_RECOVER: u32 = 1;
+
+/// All extensions of ours.
+const FEATURES: u32 = FEATURE_RELEASE_RECOVER;
+
+/// The daemon group as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Daemons {
+    pub(crate) our_node: NodeId,
+    /// Every node ever seen, and nodes of the start-up list that had to be fenced.
+    pub(crate) nodes: BTreeMap<NodeId, Daemon>,
+    pub(crate) fencing: Fencing,
+    ring: RingId,
+    /// A ring change has begun here; its ring id has not come yet.
+    ring_wait: bool,
+    run: Option<Run>,
+    proposed: bool,
+    /// We have completed a barrier in this life: announced with our next PROTOCOL.
+    stateful: bool,
+    /// Merged nodes outnumber clean ones; see `merge`.
+    pub(crate) merge_wait: bool,
+    counts: Counts,
+}
+
+/// Sizes of the last change, for status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Counts {
+    pub(crate) member: usize,
+    pub(crate) joined: usize,
+    pub(crate) remove: usize,
+}
+
+/// The protocol in use; never changes in a daemon's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Run {
+    daemon: Version,
+    kernel: Version,
+}
+
+/// One node of the group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Daemon {
+    /// Creation number: order of first sight.
+    pub(crate) order: usize,
+    pub(crate) membership: Membership,
+    /// It was there before us, so it may know of fencing that we do not know of.
+    pub(crate) older_than_us: bool,
+    pub(crate) add_time: Instant,
+    pub(crate) rem_time: Instant,
+    /// Text of status: why it went last.
+    pub(crate) left_reason: &'static str,
+    pub(crate) victim: Victim,
+    /// It said that it does not know whether fencing is in progress.
+    pub(crate) says_unknown: bool,
+    /// `CLEAR_*` bits that somebody still owes to it.
+    pub(crate) owed: u32,
+    /// `CLEAR_*` bits that we have sent to it.
+    pub(crate) told: u32,
+}
+
+/// What a node is in the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Membership {
+    /// Never was there (a node of the start-up list).
+    Never,
+    /// In the group; its PROTOCOL has not come.
+    Silent,
+    /// In the group, PROTOCOL accepted.
+    Clean { features: Option<u32>, max: (Version, Version) },
+    /// In the group, with state of another partition; see `merge`.
+    Merged { killed: bool },
+    /// Gone. `ended` tells how its last clean membership ended.
+    Gone { ended: Ended },
+}
+
+/// How the last clean membership of a node ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Ended {
+    /// It had none, or fencing has settled it.
+    Settled,
+    /// In order.
+    Left,
+    /// By failure.
+    Failed,
+}
+
+impl Membership {
+    pub(crate) fn is_member(self) -> bool {
+        matches!(self, Self::Silent | Self::Clean { .. } | Self::Merged { .. })
+    }
+
+    pub(crate) fn is_clean(self) -> bool {
+        matches!(self, Self::Clean { .. })
+    }
+}
+
+/// What a change of the group means to others.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    /// We are no longer in it.
+    pub(crate) lost_us: bool,
+}
+
+impl Daemons {
+    pub(crate) fn new(setup: &Setup) -> Self {
+        Self {
+            our_node: setup.our_node,
+            nodes: BTreeMap::new(),
+            fencing: Fencing::new(setup),
+            ring: RingId::default(),
+            ring_wait: false,
+            run: None,
+            proposed: false,
+            stateful: false,
+            merge_wait: false,
+            counts: Counts::default(),
+        }
+    }
+
+    pub(crate) fn ring(&self) -> RingId {
+        self.ring
+    }
+
+    /// The group has seen all of the ring that the quorum service reports.
+    pub(crate) fn on_ring_of(&self, cluster: &Cluster) -> bool {
+        !self.ring_wait && self.ring.seq == cluster.ring.seq
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The protocol is settled: lockspaces may be joined.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.run.is_some()
+    }
+
+    /// Version for lockspace messages.
+    pub(crate) fn run_version(&self) -> Version {
+        self.run.map(|run| run.daemon).unwrap_or_default()
+    }
+
+    /// Our first barrier is complete: from now on a merge with another partition's state is no clean join.
+    pub(crate) fn set_stateful(&mut self) {
+        self.stateful = true;
+    }
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = (NodeId, &Daemon)> {
+        self.nodes
+            .iter()
+            .filter(|(_, node)| node.membership.is_member())
+            .map(|(id, node)| (*id, node))
+    }
+
+    pub(crate) fn is_member(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.membership.is_member())
+    }
+
+    pub(crate) fn is_clean(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.membership.is_clean())
+    }
+
+    /// Every other member is a daemon of ours that has the feature.
+    pub(crate) fn all_have(&self, feature: u32) -> bool {
+        self.members().all(|(_, node)| match node.membership {
+            Membership::Clean { features: Some(features), .. } => features & feature != 0,
+            _ => false,
+        })
+    }
+
+    /// The record of a node, made if absent.
+    pub(crate) fn node_mut(&mut self, node: NodeId) -> &mut Daemon {
+        let order = self.nodes.len();
+        self.nodes.entry(node).or_insert_with(|| Daemon::new(order))
+    }
+
+    /// The group's ring id has come.
+    pub(crate) fn ring_event(&mut self, ring: RingId, out: &mut Out<'_>) {
+        out.debug(format!("dlm:controld ring {ring}"));
+        self.ring = ring;
+        self.ring_wait = false;
+    }
+
+    /// A configuration change of the group.
+    pub(crate) fn confchg(
+        &mut self,
+        change: &Confchg,
+        setup: &Setup,
+        out: &mut Out<'_>,
+    ) -> Changed {
+        out.debug(format!("dlm:controld {}", conf_text(change)));
+        let we_joined = change.joined.iter().any(|(node, _)| *node == self.our_node);
+        self.counts = Counts {
+            member: change.members.len(),
+            joined: change.joined.len(),
+            remove: change.left.len(),
+        };
+        if change.left.iter().any(|(_, reason)| *reason == LeaveReason::NodeDown)
+            || change.joined.iter().any(|(_, reason)| *reason == JoinReason::NodeUp)
+        {
+            self.ring_wait = true;
+        }
+        for (node, reason) in &change.left {
+            self.remove(*node, *reason, change, setup, out);
+        }
+        for node in &change.members {
+            self.add(*node, we_joined, out);
+        }
+        if !change.joined.is_empty() {
+            self.send_protocol(self.run, out);
+        }
+        Changed { lost_us: !change.members.contains(&self.our_node) }
+    }
+
+    fn add(&mut self, node: NodeId, we_joined: bool, out: &mut Out<'_>) {
+        let now = out.now.mono;
+        let entry = self.node_mut(node);
+        if entry.membership.is_member() {
+            return;
+        }
+        entry.membership = Membership::Silent;
+        entry.add_time = now;
+        entry.older_than_us = we_joined;
+        entry.says_unknown = false;
+        entry.told = 0;
+        entry.owed = if we_joined { 0 } else { crate::fipu::OWED_TO_JOINER };
+        let needs = if entry.victim.needs_fencing() { " needs fencing" } else { "" };
+        out.debug(format!("daemon joined {node}{needs}"));
+        self.fencing.joined(now);
+    }
+
+    fn remove(
+        &mut self,
+        node: NodeId,
+        reason: LeaveReason,
+        change: &Confchg,
+        setup: &Setup,
+        out: &mut Out<'_>,
+    ) {
+        let now = out.now.mono;
+        let entry = self.node_mut(node);
+        let was = entry.membership;
+        entry.rem_time = now;
+        entry.left_reason = reason_text(reason);
+        let may_have_known = entry.older_than_us && !entry.says_unknown;
+        entry.says_unknown = false;
+        entry.owed = 0;
+        let was_clean = was.is_clean();
+        entry.membership = Membership::Gone {
+            ended: match (was_clean, reason.is_failure()) {
+                (false, _) => Ended::Settled,
+                (true, false) => Ended::Left,
+                (true, true) => Ended::Failed,
+            },
+        };
+        self.witness_lost(may_have_known);
+        if !was_clean {
+            out.debug(format!("daemon remove {node} no proto skip recover"));
+            return;
+        }
+        if setup.fixed.fencing.is_on() && reason.is_failure() {
+            let joined: BTreeSet<NodeId> = change.joined.iter().map(|(node, _)| *node).collect();
+            self.needs_fencing(node, &change.members, &joined, reason_text(reason), out);
+        }
+    }
+
+    fn send_protocol(&self, run: Option<Run>, out: &mut Out<'_>) {
+        let (daemon, kernel) = run.map_or_else(Default::default, |run| (run.daemon, run.kernel));
+        let flags = if self.stateful { PROTOCOL_STATEFUL } else { 0 };
+        let plain = |version| ProtocolVersion { version, flags: 0 };
+        self.send(
+            Message::Protocol(Protocol {
+                daemon_max: plain(DAEMON_MAX),
+                kernel_max: plain(KERNEL_MAX),
+                daemon_run: ProtocolVersion { version: daemon, flags },
+                kernel_run: plain(kernel),
+                features: Some(FEATURES),
+            }),
+            out,
+        );
+    }
+
+    /// Multicast to the daemon group. These messages carry version 0.0.0, as the C daemon's do.
+    pub(crate) fn send(&self, message: Message, out: &mut Out<'_>) {
+        let packet = Packet {
+            version: Version::default(),
+            sender: self.our_node,
+            global_id: GlobalId::default(),
+            message,
+        };
+        out.push(Effect::Send { group: Group::Daemon, packet });
+    }
+
+    /// A PROTOCOL message. Returns whether our protocol has just been settled.
+    pub(crate) fn protocol(
+        &mut self,
+        from: NodeId,
+        protocol: &Protocol,
+        cluster: &Cluster,
+        setup: &Setup,
+        out: &mut Out<'_>,
+    ) -> bool {
+        out.debug(format!(
+            "receive_protocol {from} max {}.{} run {}.{}",
+            protocol.daemon_max.version,
+            protocol.daemon_max.flags,
+            protocol.daemon_run.version,
+            protocol.daemon_run.flags
+        ));
+        if let Err(why) = plausible(protocol) {
+            out.error(format!("receive_protocol {from} ignored: {why}"));
+            return false;
+        }
+        let Some(node) = self.nodes.get_mut(&from).filter(|node| node.membership.is_member())
+        else {
+            out.error(format!("receive_protocol {from} ignored: not a member"));
+            return false;
+        };
+        let merge = from != self.our_node
+            && !node.membership.is_clean()
+            && protocol.daemon_run.flags & PROTOCOL_STATEFUL != 0
+            && self.stateful;
+        if merge {
+            self.merged(from, cluster, setup, out);
+        } else {
+            let max = (protocol.daemon_max.version, protocol.kernel_max.version);
+            node.membership = Membership::Clean { features: protocol.features, max };
+        }
+        let settled = self.adopt(protocol, from, out);
+        self.propose(out);
+        settled
+    }
+
+    /// The first run values anybody speaks are everybody's: the total order makes the choice the same on all nodes.
+    fn adopt(&mut self, protocol: &Protocol, from: NodeId, out: &mut Out<'_>) -> bool {
+        if self.run.is_some() || protocol.daemon_run.version.major == 0 {
+            return false;
+        }
+        let run = Run { daemon: protocol.daemon_run.version, kernel: protocol.kernel_run.version };
+        out.debug(format!("run protocol from nodeid {from}"));
+        for (what, ours, theirs) in
+            [("daemon", DAEMON_MAX, run.daemon), ("kernel", KERNEL_MAX, run.kernel)]
+        {
+            if theirs.major != ours.major || theirs.minor > ours.minor {
+                let why = format!("incompatible {what} protocol run {theirs} max {ours}");
+                out.error(why.clone());
+                out.push(Effect::Refuse { why });
+                return false;
+            }
+        }
+        out.debug(format!(
+            "daemon run {} max {DAEMON_MAX} kernel run {} max {KERNEL_MAX}",
+            run.daemon, run.kernel
+        ));
+        self.run = Some(run);
+        self.send_protocol(self.run, out);
+        true
+    }
+
+    /// Once every member has said what it can run, each unsettled one proposes the minimum.
+    fn propose(&mut self, out: &mut Out<'_>) {
+        if self.run.is_some() || self.proposed {
+            return;
+        }
+        let mut all: Vec<(Version, Version)> = Vec::new();
+        for (_, node) in self.members() {
+            match node.membership {
+                Membership::Clean { max, .. } => all.push(max),
+                _ => return,
+            }
+        }
+        let daemon = all.iter().map(|(daemon, _)| *daemon).min();
+        let kernel = all.iter().map(|(_, kernel)| *kernel).min();
+        if let (Some(daemon), Some(kernel)) = (daemon, kernel) {
+            out.debug(format!(
+                "set_protocol member_count {} propose daemon {daemon} kernel {kernel}",
+                all.len()
+            ));
+            self.proposed = true;
+            self.send_protocol(Some(Run { daemon, kernel }), out);
+        }
+    }
+
+    /// While our protocol is not settled: members whose PROTOCOL has not come, for whom the start waits.
+    pub(crate) fn awaited_members(&self) -> BTreeSet<NodeId> {
+        if self.is_settled() {
+            return BTreeSet::new();
+        }
+        self.members()
+            .filter(|(_, node)| node.membership == Membership::Silent)
+            .map(|(id, _)| id)
+            .collect()
+    }
+}
+
+impl Daemon {
+    fn new(order: usize) -> Self {
+        Self {
+            order,
+            membership: Membership::Never,
+            older_than_us: false,
+            add_time: Instant::default(),
+            rem_time: Instant::default(),
+            left_reason: "unknown",
+            victim: Victim::default(),
+            says_unknown: false,
+            owed: 0,
+            told: 0,
+        }
+    }
+}
+
+/// A PROTOCOL that says something (spec/cluster-protocol.md section 5, Validation).
+fn plausible(protocol: &Protocol) -> Result<(), &'static str> {
+    let zero = |version: Version| version.major == 0 || version.minor == 0 || version.patch == 0;
+    if zero(protocol.daemon_max.version) || zero(protocol.kernel_max.version) {
+        return Err("its maximum has a zero");
+    }
+    if protocol.daemon_run.version.major != 0
+        && (zero(protocol.daemon_run.version) || zero(protocol.kernel_run.version))
+    {
+        return Err("its run values are incomplete");
+    }
+    Ok(())
+}
+
+/// Text of status and logs.
+pub(crate) fn reason_text(reason: LeaveReason) -> &'static str {
+    match reason {
+        LeaveReason::Leave => "leave",
+        LeaveReason::NodeDown => "nodedown",
+        LeaveReason::ProcDown => "procdown",
+    }
+}
+
+/// `conf <members> <joined> <left> memb <ids> join <ids> left <ids>`, as the C daemon logs a change.
+pub(crate) fn conf_text(change: &Confchg) -> String {
+    let ids = |nodes: &mut dyn Iterator<Item = NodeId>| {
+        nodes.map(|node| node.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    let members = ids(&mut change.members.iter().copied());
+    let joined = ids(&mut change.joined.iter().map(|(node, _)| *node));
+    let left = ids(&mut change.left.iter().map(|(node, _)| *node));
+    format!(
+        "conf {} {} {} memb {members} join {joined} left {left}",
+        change.members.len(),
+        change.joined.len(),
+        change.left.len()
+    )
+}

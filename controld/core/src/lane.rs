@@ -1,0 +1,179 @@
+//! A lane: kernel writes in order, one at a time, retried a bounded number of times.
+//!
+//! A write can block for ever, so nothing here waits: the driver reports the end of each write as an event.
+
+use crate::event::Token;
+use crate::types::Instant;
+use alloc::collections::VecDeque;
+use alloc::string::String;
+
+/// After so many failures a write is given up.
+const ATTEMPTS_MAX: u32 = 6;
+
+/// Pause before the first retry; each further one doubles it (0.1 s to 1.6 s, together 3.1 s).
+const RETRY_PAUSE_MILLIS: u64 = 100;
+
+/// The queue of one lane.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Queue<W> {
+    waiting: VecDeque<W>,
+    current: Option<Current<W>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Current<W> {
+    write: W,
+    failures: u32,
+    state: State,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum State {
+    /// With the driver.
+    Running(Token),
+    /// Failed; to be handed out again at this time.
+    Pause(Instant),
+}
+
+/// What a completion means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Finish<W> {
+    /// Not this lane's token.
+    Foreign,
+    /// The write is done.
+    Done(W),
+    /// It failed and will be tried again.
+    Retry(String),
+    /// It failed for the last time.
+    GaveUp(W, String),
+}
+
+impl<W> Default for Queue<W> {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new(), current: None }
+    }
+}
+
+impl<W: Clone> Queue<W> {
+    /// Put a write behind the others.
+    pub(crate) fn push(&mut self, write: W) {
+        self.waiting.push_back(write);
+    }
+
+    /// Nothing queued, nothing running.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.current.is_none()
+    }
+
+    /// Every write that has not come to its end.
+    pub(crate) fn outstanding(&self) -> impl Iterator<Item = &W> {
+        self.current.iter().map(|current| &current.write).chain(&self.waiting)
+    }
+
+    /// Hand the next write to `issue` if there is one that may run now; `issue` answers with the token it got.
+    pub(crate) fn pump(
+        &mut self,
+        now: Instant,
+        ready: impl FnOnce(&W) -> bool,
+        issue: impl FnOnce(&W) -> Token,
+    ) {
+        if self.current.is_none() {
+            match self.waiting.front() {
+                Some(write) if ready(write) => {}
+                _ => return,
+            }
+            let Some(write) = self.waiting.pop_front() else { return };
+            self.current = Some(Current { write, failures: 0, state: State::Pause(now) });
+        }
+        if let Some(current) = &mut self.current {
+            if matches!(current.state, State::Pause(until) if until <= now) {
+                current.state = State::Running(issue(&current.write));
+            }
+        }
+    }
+
+    /// The token is of the write that runs now.
+    pub(crate) fn owns(&self, token: Token) -> bool {
+        self.current.as_ref().is_some_and(|current| current.state == State::Running(token))
+    }
+
+    /// A completion has come.
+    pub(crate) fn finish(
+        &mut self,
+        now: Instant,
+        token: Token,
+        result: Result<(), String>,
+    ) -> Finish<W> {
+        match self.current.take() {
+            Some(current) if current.state == State::Running(token) => {
+                self.conclude(now, current, result)
+            }
+            other => {
+                self.current = other;
+                Finish::Foreign
+            }
+        }
+    }
+
+    fn conclude(
+        &mut self,
+        now: Instant,
+        mut current: Current<W>,
+        result: Result<(), String>,
+    ) -> Finish<W> {
+        let Err(error) = result else { return Finish::Done(current.write) };
+        current.failures = current.failures.saturating_add(1);
+        if current.failures >= ATTEMPTS_MAX {
+            return Finish::GaveUp(current.write, error);
+        }
+        let pause =
+            RETRY_PAUSE_MILLIS.saturating_mul(1 << current.failures.saturating_sub(1).min(16));
+        current.state = State::Pause(now.plus_millis(pause));
+        self.current = Some(current);
+        Finish::Retry(error)
+    }
+
+    /// When a paused write is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.current.as_ref()?.state {
+            State::Pause(until) => Some(until),
+            State::Running(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_run_one_at_a_time_and_are_given_up_after_a_bounded_time() {
+        let mut queue = Queue::default();
+        queue.push('a');
+        queue.push('b');
+        let mut now = Instant::from_nanos(0);
+        for attempt in 1..=ATTEMPTS_MAX {
+            let mut issued = None;
+            queue.pump(
+                now,
+                |_| true,
+                |write| {
+                    issued = Some(*write);
+                    Token(u64::from(attempt))
+                },
+            );
+            assert_eq!(issued, Some('a'));
+            let end = queue.finish(now, Token(u64::from(attempt)), Err("EIO".into()));
+            if attempt < ATTEMPTS_MAX {
+                assert_eq!(end, Finish::Retry("EIO".into()));
+                now = queue.deadline().unwrap();
+            } else {
+                assert_eq!(end, Finish::GaveUp('a', "EIO".into()));
+            }
+        }
+        assert_eq!(queue.finish(now, Token(1), Ok(())), Finish::Foreign);
+        queue.pump(now, |_| true, |_| Token(9));
+        assert_eq!(queue.finish(now, Token(9), Ok(())), Finish::Done('b'));
+        assert!(queue.is_idle());
+    }
+}

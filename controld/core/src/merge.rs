@@ -1,0 +1,113 @@
+//! Partitions that come together with state on both sides: who removes whom (spec/lockspace-recovery.md section 11).
+//!
+//! A node that merges with lockspaces of its own cannot be made one with ours; one side has to be reset. Rule A: a side
+//! that kept its quorum kills the others. Rule B: where nobody kept it, the lowest node kills the merged ones if they
+//! are not more than the clean ones. Rule C (in `fencing`): a member whose fencing succeeded is killed.
+
+use crate::cluster::Cluster;
+use crate::effect::Effect;
+use crate::group::{Daemons, Membership};
+use crate::options::Setup;
+use crate::out::Out;
+use crate::types::{Instant, NodeId};
+use alloc::format;
+use alloc::vec::Vec;
+
+/// Numbers of members by what they are to us.
+struct Tally {
+    merged: usize,
+    clean: usize,
+    silent: usize,
+}
+
+impl Daemons {
+    /// A stateful PROTOCOL came from a member that is not clean, and we are stateful too.
+    pub(crate) fn merged(
+        &mut self,
+        from: NodeId,
+        cluster: &Cluster,
+        setup: &Setup,
+        out: &mut Out<'_>,
+    ) {
+        let Some(node) = self.nodes.get_mut(&from) else { return };
+        out.error(format!("daemon node {from} stateful merge"));
+        let killed = matches!(node.membership, Membership::Merged { killed: true });
+        node.membership = Membership::Merged { killed };
+        out.debug(format!(
+            "daemon node {from} join {} left {} local quorum {} killed {}",
+            node.add_time.seconds(),
+            node.rem_time.seconds(),
+            cluster.quorate_since.seconds(),
+            u8::from(killed)
+        ));
+        let kept_quorum = cluster.quorate
+            && node.rem_time != Instant::default()
+            && cluster.quorate_since.seconds() < node.rem_time.seconds();
+        if killed || !kept_quorum {
+            return;
+        }
+        node.membership = Membership::Merged { killed: true };
+        // With two_node both sides are quorate: whoever fences first decides, and fencing kills the other (rule C).
+        if !setup.two_node || !node.victim.needs_fencing() {
+            self.kill_merged(from, out);
+        }
+    }
+
+    fn kill_merged(&mut self, node: NodeId, out: &mut Out<'_>) {
+        out.error(format!("daemon node {node} kill due to stateful merge"));
+        if let Some(entry) = self.nodes.get_mut(&node) {
+            entry.membership = Membership::Merged { killed: true };
+        }
+        kick(node, out);
+    }
+
+    /// Rule B. Returns whether merged members are still there, so that nothing is fenced until they are gone.
+    pub(crate) fn clear_merge(&mut self, setup: &Setup, out: &mut Out<'_>) -> bool {
+        let tally = self.tally();
+        if setup.two_node || tally.merged == 0 {
+            self.merge_wait = false;
+            return false;
+        }
+        if tally.silent == 0 && tally.clean < tally.merged {
+            if !self.merge_wait {
+                self.merge_wait = true;
+                out.error(format!(
+                    "fence work wait to clear merge {} clean {} part {}: no side may act, reset the nodes of the smaller sides",
+                    tally.merged, tally.clean, tally.silent
+                ));
+            }
+            return true;
+        }
+        let lowest = self.members().map(|(id, _)| id).next();
+        if tally.silent == 0 && lowest == Some(self.our_node) {
+            let doomed: Vec<NodeId> = self
+                .members()
+                .filter(|(_, node)| node.membership == Membership::Merged { killed: false })
+                .map(|(id, _)| id)
+                .collect();
+            for node in doomed {
+                self.kill_merged(node, out);
+            }
+        }
+        true
+    }
+
+    fn tally(&self) -> Tally {
+        let mut tally = Tally { merged: 0, clean: 0, silent: 0 };
+        for (id, node) in self.members() {
+            let counter = match node.membership {
+                Membership::Merged { .. } => &mut tally.merged,
+                Membership::Silent if id != self.our_node => &mut tally.silent,
+                _ => &mut tally.clean,
+            };
+            *counter = counter.saturating_add(1);
+        }
+        tally
+    }
+}
+
+/// Ask corosync to remove a node.
+pub(crate) fn kick(node: NodeId, out: &mut Out<'_>) {
+    out.error(format!("tell corosync to remove nodeid {node} from cluster"));
+    out.push(Effect::Kick(node));
+}
