@@ -1,1 +1,146 @@
-//! Not written yet.
+//! The two local sockets (spec/control-socket.md): queries, answered from published snapshots by a thread of their own
+//! so that a busy daemon can still be looked at; and commands, which become [`Command`] values for the driver.
+//!
+//! Nothing a client does can hold up anybody else: each connection is a task with bounds on time, bytes and number, and
+//! clients without rights are counted apart from those with (see [`listener`]).
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+#![cfg_attr(
+    test,
+    expect(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "a test that cannot go on fails"
+    )
+)]
+
+pub mod answer;
+pub mod commands;
+pub mod listener;
+pub mod log_ring;
+pub mod peer;
+pub mod queries;
+pub mod request;
+pub mod text;
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod tests;
+
+use dlm_core::snapshot::Snapshot;
+use dlm_core::types::{LockspaceName, NodeId};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+pub use commands::serve_commands;
+pub use listener::{COMMANDS_MAX, bind};
+pub use log_ring::LogRing;
+pub use peer::Access;
+pub use queries::{Sources, serve_queries, start_query_thread};
+pub use request::fuzz_request;
+
+/// What the query socket shows. The driver publishes a new one after each batch of events, and before it replies to a
+/// command, so that a query sent after the reply sees what the command did.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    /// State of the core.
+    pub snapshot: Snapshot,
+    /// Process ids of running fence agents by victim: the operating system's names for what the core knows by token.
+    pub agents: BTreeMap<NodeId, u32>,
+    /// Agents that were killed and whose end is not known yet.
+    pub zombies: usize,
+    /// Options, one `name=value` a line with a newline each (spec/cli.md, `dump_config`).
+    pub config: Arc<str>,
+    /// Run records (spec/control-socket.md section 7); empty where there are none.
+    pub runs: Arc<str>,
+}
+
+/// What clients ask of the driver. A reply that is dropped unsent reads as failure on the client's side.
+#[derive(Debug)]
+pub enum Command {
+    /// An operator says that a node is fenced.
+    FenceAck(NodeId),
+    /// Words `name=value`, `name=restore` or `restore_all`; at most 1023 bytes.
+    SetConfig(String),
+    /// Read dlm.conf again.
+    ReloadConfig,
+    /// Run a command on other nodes.
+    RunStart {
+        /// The command's text, at most 1024 bytes.
+        command: String,
+        /// Where; `None`: everywhere.
+        node: Option<NodeId>,
+        /// `RUN_NODE_*` of `dlmcontrol::proto`.
+        flags: i32,
+        /// The uuid, or why not.
+        reply: oneshot::Sender<Result<String, RunRefused>>,
+    },
+    /// What became of it.
+    RunCheck {
+        /// As `RunStart` gave it.
+        uuid: String,
+        /// `RUN_CHECK_*` of `dlmcontrol::proto`.
+        flags: i32,
+        /// `RUN_*` of `dlmcontrol::proto`.
+        reply: oneshot::Sender<Result<u32, RunRefused>>,
+    },
+    /// A query that only the owner of the locks can answer; anybody may ask.
+    DumpPlocks {
+        /// Whose.
+        lockspace: LockspaceName,
+        /// One line a lock with its newline; `None`: no such lockspace.
+        reply: oneshot::Sender<Option<String>>,
+    },
+}
+
+/// Run commands are switched off, or this one cannot be run: the client gets -1, as from the C daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunRefused;
+
+/// Why the sockets cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// A daemon runs already.
+    #[error("socket @{socket} is taken: another dlm_controld serves it")]
+    InUse {
+        /// Its abstract name.
+        socket: String,
+    },
+    /// Anything else about binding.
+    #[error("cannot bind socket @{socket}: {source}")]
+    Bind {
+        /// Its abstract name.
+        socket: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The thread that answers queries.
+    #[error("cannot start the thread that answers queries: {source}")]
+    Thread {
+        /// Why.
+        source: io::Error,
+    },
+    /// The group that may send commands.
+    #[error("cannot look up group {group} that may send commands: {source}")]
+    GroupLookup {
+        /// Its name.
+        group: String,
+        /// Why.
+        source: nix::Error,
+    },
+    /// The group that may send commands.
+    #[error("there is no group {group}, which is to be allowed to send commands")]
+    NoGroup {
+        /// Its name.
+        group: String,
+    },
+}

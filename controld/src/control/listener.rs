@@ -1,0 +1,146 @@
+//! Binding the abstract sockets, and accepting clients with bounds that nobody can use against others.
+//!
+//! Clients are accepted at once and sorted by what the kernel says of them: those who may command, and the rest. Each
+//! class has its own room: so many are served side by side, so many more wait in order of arrival, and beyond that
+//! clients of this class are turned away. So a flood of unprivileged connections neither fills the backlog nor takes a
+//! place from root.
+
+use super::ControlError;
+use super::peer::{Access, Peer, Trust};
+use std::future::Future;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener as StdListener};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+/// Commands that may wait for the driver; further clients wait with theirs.
+pub const COMMANDS_MAX: usize = 64;
+
+/// Clients of one class that are served side by side on one socket.
+pub(crate) const SERVED_MAX: usize = 64;
+
+/// Clients of one class that may be connected to one socket, the served ones included.
+pub(crate) const QUERIES_CONNECTED_MAX: usize = 128;
+
+/// Clients without rights on the command socket: they are there to be refused.
+const REFUSED_CONNECTED_MAX: usize = 16;
+
+/// Pause after a failed accept, which leaves the connection in the backlog: out of descriptors, most likely, and no
+/// event tells when there are some again.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Binds an abstract name, given without the leading NUL, and listens. The socket is close-on-exec.
+///
+/// # Errors
+/// Another daemon has it, or the kernel says no.
+pub fn bind(name: &[u8]) -> Result<StdListener, ControlError> {
+    let open = || {
+        let listener = StdListener::bind_addr(&SocketAddr::from_abstract_name(name)?)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    open().map_err(|source: io::Error| {
+        let socket = String::from_utf8_lossy(name).into_owned();
+        match source.kind() {
+            io::ErrorKind::AddrInUse => ControlError::InUse { socket },
+            _ => ControlError::Bind { socket, source },
+        }
+    })
+}
+
+/// What is done with a client. A clone for each.
+pub(crate) trait Served: Clone + Send + 'static {
+    /// Serves one client to its end.
+    fn client(self, stream: UnixStream, peer: Peer) -> impl Future<Output = ()> + Send;
+}
+
+/// Bounds on one class of clients.
+struct Room {
+    connected: Arc<Semaphore>,
+    served: Arc<Semaphore>,
+    /// A client of this class was turned away, and that was logged.
+    overflowed: bool,
+}
+
+impl Room {
+    fn new(served: usize, connected: usize) -> Self {
+        Self {
+            connected: Arc::new(Semaphore::new(connected)),
+            served: Arc::new(Semaphore::new(served)),
+            overflowed: false,
+        }
+    }
+}
+
+/// Bounds of a socket.
+pub(crate) struct Rooms {
+    commanding: Room,
+    others: Room,
+}
+
+impl Rooms {
+    /// Of the query socket.
+    pub(crate) fn queries() -> Self {
+        let room = || Room::new(SERVED_MAX, QUERIES_CONNECTED_MAX);
+        Self { commanding: room(), others: room() }
+    }
+
+    /// Of the command socket.
+    pub(crate) fn commands() -> Self {
+        Self {
+            commanding: Room::new(SERVED_MAX, SERVED_MAX),
+            others: Room::new(REFUSED_CONNECTED_MAX, REFUSED_CONNECTED_MAX),
+        }
+    }
+
+    fn of(&mut self, trust: Trust) -> &mut Room {
+        match trust {
+            Trust::Commands => &mut self.commanding,
+            Trust::Queries => &mut self.others,
+        }
+    }
+}
+
+/// Accepts for ever; each client becomes a task.
+pub(crate) async fn serve(
+    listener: UnixListener,
+    access: Access,
+    mut rooms: Rooms,
+    served: impl Served,
+) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!("cannot accept a client of a local socket: {error}");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        // Without credentials there is nothing to decide by.
+        if let Ok(credentials) = stream.peer_cred() {
+            admit(stream, Peer::new(&credentials, &access), &mut rooms, served.clone());
+        }
+    }
+}
+
+fn admit(stream: UnixStream, peer: Peer, rooms: &mut Rooms, served: impl Served) {
+    let room = rooms.of(peer.trust);
+    let Ok(place) = Arc::clone(&room.connected).try_acquire_owned() else {
+        if !room.overflowed {
+            room.overflowed = true;
+            tracing::warn!(uid = peer.uid, "too many clients of a local socket: some turned away");
+        }
+        return;
+    };
+    let turn = Arc::clone(&room.served);
+    tokio::spawn(async move {
+        // The semaphore is fair, so clients are served in the order in which they came. It is never closed.
+        let _turn = turn.acquire_owned().await;
+        served.client(stream, peer).await;
+        drop(place);
+    });
+}

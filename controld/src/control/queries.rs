@@ -1,0 +1,154 @@
+//! The query socket: one request, one answer, close. Served by a thread of its own from what the driver has published,
+//! so that it answers also while the driver is busy, and no client's slowness reaches the driver.
+
+use super::listener::{self, Rooms, Served};
+use super::peer::{Access, Peer};
+use super::request::{self, EchoedName, HEADER_BYTES, Query};
+use super::{Command, ControlError, LogRing, Published, answer};
+use dlm_core::types::LockspaceName;
+use dlmcontrol::proto;
+use nix::time::{ClockId, clock_gettime};
+use std::os::unix::net::UnixListener as StdListener;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+/// How long a client may take to send its request, and then again to take its answer.
+const CLIENT_MAX: Duration = Duration::from_secs(10);
+
+/// The thread needs little: its tasks are on the heap.
+const THREAD_STACK: usize = 256 * 1024;
+
+/// Where answers come from.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The state.
+    pub published: watch::Receiver<Arc<Published>>,
+    /// The ring behind `dlm_tool dump`.
+    pub debug_log: LogRing,
+    /// The ring behind `dlm_tool log_plock`.
+    pub plock_log: LogRing,
+    /// Takes [`Command::DumpPlocks`]: POSIX locks change too often to be published.
+    pub commands: mpsc::Sender<Command>,
+    /// Seconds of the monotonic clock: [`monotonic_seconds`] but in tests.
+    pub clock: fn() -> u64,
+}
+
+/// Published state, and the time at which it is shown.
+pub(crate) struct Clocked<'a> {
+    pub(crate) published: &'a Published,
+    pub(crate) monotime: u64,
+}
+
+/// Seconds of `CLOCK_MONOTONIC`; 0 where there is none, which Linux does not know.
+#[must_use]
+pub fn monotonic_seconds() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC);
+    now.ok().and_then(|now| u64::try_from(now.tv_sec()).ok()).unwrap_or(0)
+}
+
+/// Starts the thread that answers queries on `listener`, which [`super::bind`] made. It runs as long as the process.
+///
+/// # Errors
+/// The thread or its event loop cannot be made.
+pub fn start_query_thread(
+    listener: StdListener,
+    sources: Sources,
+) -> Result<thread::JoinHandle<()>, ControlError> {
+    let failed = |source| ControlError::Thread { source };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let entered = runtime.enter();
+    let listener = UnixListener::from_std(listener).map_err(failed)?;
+    drop(entered);
+    thread::Builder::new()
+        .name("dlm-query".to_owned())
+        .stack_size(THREAD_STACK)
+        .spawn(move || runtime.block_on(serve_queries(listener, sources)))
+        .map_err(failed)
+}
+
+/// Answers queries for ever.
+pub async fn serve_queries(listener: UnixListener, sources: Sources) {
+    // Everybody may ask; root is counted apart so that nobody else can keep it out.
+    let access = Access::root_only();
+    listener::serve(listener, access, Rooms::queries(), Queries(Arc::new(sources))).await;
+}
+
+#[derive(Clone)]
+struct Queries(Arc<Sources>);
+
+impl Served for Queries {
+    async fn client(self, mut stream: UnixStream, peer: Peer) {
+        let Ok(Some(query)) = timeout(CLIENT_MAX, read(&mut stream, peer)).await else {
+            return;
+        };
+        let Some(bytes) = answer_of(&query, &self.0).await else {
+            return;
+        };
+        // A client that goes away or does not read has itself to thank.
+        let _ = timeout(CLIENT_MAX, stream.write_all(&bytes)).await;
+    }
+}
+
+/// The request; `None` where there is none that could be answered. A payload is not read: no query has one.
+async fn read(stream: &mut UnixStream, peer: Peer) -> Option<Query> {
+    let mut bytes = [0; HEADER_BYTES];
+    stream.read_exact(&mut bytes).await.ok()?;
+    let header = match request::header(&bytes) {
+        Ok((header, _)) => header,
+        Err(error) => {
+            tracing::debug!(uid = peer.uid, pid = peer.pid, "query socket: {error}");
+            return None;
+        }
+    };
+    let query = Query::parse(&header);
+    if query.is_none() {
+        let number = header.command;
+        tracing::debug!(uid = peer.uid, pid = peer.pid, "query socket: unknown command {number}");
+    }
+    query
+}
+
+async fn answer_of(query: &Query, sources: &Sources) -> Option<Vec<u8>> {
+    match query {
+        // C answers both with the number of the first.
+        Query::DumpDebug => Some(log(&sources.debug_log)),
+        Query::DumpLogPlock => Some(log(&sources.plock_log)),
+        Query::DumpPlocks(name) => plocks(name, sources).await,
+        Query::DumpConfig
+        | Query::DumpRun
+        | Query::LockspaceInfo(_)
+        | Query::NodeInfo { .. }
+        | Query::Lockspaces { .. }
+        | Query::LockspaceNodes { .. }
+        | Query::Status => {
+            let published = sources.published.borrow().clone();
+            let monotime = (sources.clock)();
+            answer::state(query, &Clocked { published: &published, monotime })
+        }
+    }
+}
+
+fn log(ring: &LogRing) -> Vec<u8> {
+    answer::dump(proto::Command::DumpDebug, &ring.text())
+}
+
+/// Asks the driver, which is alone to know. A driver that does not answer in time leaves the query unanswered; all other
+/// queries go on.
+async fn plocks(name: &EchoedName, sources: &Sources) -> Option<Vec<u8>> {
+    let Some(lockspace) = LockspaceName::new(name.bytes()) else {
+        return Some(answer::plocks(name, None));
+    };
+    let (reply, answered) = oneshot::channel();
+    let ask = async {
+        sources.commands.send(Command::DumpPlocks { lockspace, reply }).await.ok()?;
+        answered.await.ok()
+    };
+    let text = timeout(CLIENT_MAX, ask).await.ok().flatten()?;
+    Some(answer::plocks(name, text.as_deref()))
+}
