@@ -60,6 +60,13 @@ impl<W: Clone> Queue<W> {
         self.waiting.push_back(write);
     }
 
+    /// Drop the writes that match and have not been handed out; returns whether there were any.
+    pub(crate) fn cancel(&mut self, matches: impl Fn(&W) -> bool) -> bool {
+        let before = self.waiting.len();
+        self.waiting.retain(|write| !matches(write));
+        self.waiting.len() < before
+    }
+
     /// Nothing queued, nothing running.
     pub(crate) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.current.is_none()

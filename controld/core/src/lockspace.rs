@@ -214,7 +214,9 @@ impl Lockspace {
 
     fn release(&mut self, out: &mut Out<'_>) {
         self.debug(out, String::from("confchg for our leave"));
-        self.lane.push(Write::Release { stop: self.kernel == Kernel::Running });
+        // We are out of the group: a start that still waits for somebody's address is nobody's business any more.
+        let cancelled = self.lane.cancel(|write| matches!(write, Write::Start(_)));
+        self.lane.push(Write::Release { stop: self.kernel == Kernel::Running && !cancelled });
         self.kernel = Kernel::Stopped;
         self.phase = Phase::Releasing { again: false };
         self.changes.clear();
