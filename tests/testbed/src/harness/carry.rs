@@ -1,0 +1,118 @@
+//! Carrying out what a daemon asks for.
+
+use super::World;
+use super::agenda::Action;
+use crate::bus::{ConfigId, Origin, Outgoing};
+use crate::power::Behaviour;
+use dlm_core::effect::Effect;
+use dlm_core::event::{AgentOutcome, Event, Token};
+use dlm_core::message::Packet;
+use dlm_core::types::{Group, NodeId};
+
+use super::node::Fate;
+
+impl World {
+    pub(super) fn carry_out(&mut self, id: NodeId, effect: Effect) {
+        match effect {
+            Effect::Join(group) => self.bus.submit(id, &group, Outgoing::Join),
+            Effect::Leave(group) => {
+                self.tell(format!("{id} -> leave {group}"));
+                self.bus.submit(id, &group, Outgoing::Leave);
+            }
+            Effect::Send { group, packet } => self.send(id, &group, packet),
+            Effect::Kick(target) => {
+                self.tell(format!("{id} -> kick {target}"));
+                let delay = self.hop();
+                self.after(delay, Action::Kick { from: id, target, tries: 0 });
+            }
+            Effect::AnswerShutdown { allow } => self.tell(format!("{id} -> shutdown {allow}")),
+            Effect::Kernel { token, lane, write } => self.begin_write(id, token, lane, write),
+            Effect::RunAgent { token, victim, .. } => self.run_agent(id, token, victim),
+            Effect::KillAgent(token) => self.kill_agent(id, token),
+            Effect::Ready => self.tell(format!("{id} ready")),
+            Effect::Log(line) => {
+                let about = line.lockspace.map(|name| format!("{name} ")).unwrap_or_default();
+                self.tell(format!("{id} log {about}{}", line.text));
+            }
+            Effect::Timeline(moment) => self.tell(format!("{id} moment {moment:?}")),
+            Effect::Exit => {
+                self.tell(format!("{id} daemon ends in order"));
+                if let Some(host) = self.nodes.get_mut(&id) {
+                    host.kernel.clear_configfs();
+                }
+                self.daemon_gone(id);
+            }
+            Effect::Refuse { why } => {
+                self.broken(format!("{id} refuses its peers: {why}"));
+                self.daemon_gone(id);
+            }
+            Effect::Retire(name) => self.tell(format!("{id} -> retire {name}")),
+            Effect::FailStop { why } => {
+                self.tell(format!("{id} FAILSTOP {why}"));
+                self.check_fail_stop(id, &why);
+                self.daemon_gone(id);
+                self.corosync_gone(id);
+            }
+            Effect::ExitClusterLost { why } => {
+                self.tell(format!("{id} daemon ends, cluster lost: {why}"));
+                self.daemon_gone(id);
+            }
+        }
+    }
+
+    fn send(&mut self, id: NodeId, group: &Group, packet: Packet) {
+        self.tell(format!("{id} -> {}", super::story::packet(group, &packet)));
+        self.check_send(id, group, &packet);
+        let config = self.daemon(id).and_then(|d| d.view(group)).map_or(ConfigId(0), |v| v.config);
+        let instance = match group {
+            Group::Daemon => None,
+            Group::Lockspace(name) => {
+                self.nodes.get(&id).and_then(|host| host.kernel.lockspace(name))
+            }
+        };
+        let origin =
+            Origin { config, instance: instance.map_or(0, |lockspace| lockspace.instance) };
+        self.bus.submit(id, group, Outgoing::Message { packet, origin });
+    }
+
+    /// Give the head of an outbox its place; a leave that has one is clean for good.
+    pub(super) fn order(&mut self, id: NodeId, group: &Group) {
+        let ordered = self.bus.order(id, group);
+        if let (Some(Outgoing::Leave), Group::Lockspace(name)) = (ordered, group) {
+            let lockspace = self.nodes.get(&id).and_then(|host| host.kernel.lockspace(name));
+            if let Some(instance) = lockspace.map(|lockspace| lockspace.instance) {
+                self.left_clean(instance);
+            }
+        }
+    }
+
+    pub(super) fn left_clean(&mut self, instance: u64) {
+        if let Some(life) = self.instances.get_mut(&instance) {
+            life.fate = Fate::Clean;
+        }
+    }
+
+    fn run_agent(&mut self, id: NodeId, token: Token, victim: NodeId) {
+        self.check_agent(id, victim);
+        let behaviour = self.switch.next(victim);
+        self.tell(format!("{id} -> agent for {victim} ({behaviour:?})"));
+        let Some(boot) = self.nodes.get(&id).map(|host| host.boot) else { return };
+        let Some(daemon) = self.daemon_mut(id) else { return };
+        daemon.agents.insert(token, victim);
+        let epoch = daemon.epoch;
+        if behaviour != Behaviour::Hangs {
+            let delay = super::Pace::draw(self.pace.agent, &mut self.random);
+            self.after(delay, Action::AgentEnd { node: id, boot, epoch, token, victim, behaviour });
+        }
+    }
+
+    fn kill_agent(&mut self, id: NodeId, token: Token) {
+        let victim = self.daemon_mut(id).and_then(|daemon| daemon.agents.remove(&token));
+        let Some(victim) = victim else { return };
+        self.tell(format!("{id} -> kill agent for {victim}"));
+        /// SIGKILL of signal(7).
+        const SIGKILL: i32 = 9;
+        let outcome = AgentOutcome::Signalled(SIGKILL);
+        self.local(id, Event::AgentDone { token, outcome, output: String::new() });
+    }
+}

@@ -1,0 +1,170 @@
+//! Kernel writes of the daemons: each takes its time.
+
+use super::World;
+use super::agenda::{Action, Pace, Write};
+use super::node::Epoch;
+use crate::kernel::Run;
+use dlm_core::effect::{KernelWrite, Lane};
+use dlm_core::event::{Event, Token};
+use dlm_core::types::{LockspaceName, NodeId};
+use std::collections::BTreeMap;
+
+impl World {
+    pub(super) fn begin_write(&mut self, id: NodeId, token: Token, lane: Lane, write: KernelWrite) {
+        self.tell(format!("{id} -> {}", super::story::write(&lane, &write)));
+        let Some(host) = self.nodes.get_mut(&id) else { return };
+        let boot = host.boot;
+        let Some(daemon) = host.daemon.as_mut() else { return };
+        let epoch = daemon.epoch;
+        if let Some(other) = daemon.busy.insert(lane.clone(), token) {
+            self.broken(format!("{id}: {write:?} while {other:?} is under way in {lane:?}"));
+            return;
+        }
+        let name = lockspace_of(&lane);
+        let mut delay = Pace::draw(self.pace.write, &mut self.random);
+        let mut instances = BTreeMap::new();
+        match &write {
+            KernelWrite::Stop | KernelWrite::Release { stop: true } => {
+                let running = name.as_ref().is_some_and(|name| self.runs(id, name));
+                if running {
+                    delay += self.stop_time(id);
+                }
+                if let (Some(name), Some(host)) = (&name, self.nodes.get_mut(&id)) {
+                    host.kernel.begin_stop(name);
+                }
+            }
+            KernelWrite::Start(start) => {
+                if let Some(name) = &name {
+                    instances = self.check_decision(id, name, start);
+                }
+            }
+            KernelWrite::AddComm { .. }
+            | KernelWrite::RemoveComm { .. }
+            | KernelWrite::EventDone { .. }
+            | KernelWrite::Release { stop: false }
+            | KernelWrite::AckWithdraw { .. } => {}
+        }
+        self.tell_callbacks(id);
+        let write = Box::new(Write { token, lane, write, instances });
+        self.after(delay, Action::EndWrite { node: id, boot, epoch, write });
+    }
+
+    pub(super) fn runs(&self, id: NodeId, name: &LockspaceName) -> bool {
+        let lockspace = self.nodes.get(&id).and_then(|host| host.kernel.lockspace(name));
+        lockspace.is_some_and(|lockspace| lockspace.run != Run::Stopped)
+    }
+
+    pub(super) fn end_write(&mut self, id: NodeId, boot: u64, epoch: Epoch, write: Write) {
+        if !self.is_boot(id, boot) {
+            return;
+        }
+        let Write { token, lane, write, instances } = write;
+        let ours = self.is_epoch(id, epoch);
+        let name = lockspace_of(&lane);
+        // Threads die with their daemon, but a stop that waits in the kernel goes on to its end.
+        if !ours && write != KernelWrite::Stop {
+            return;
+        }
+        let result = match (write, name) {
+            (KernelWrite::AddComm { node, local, .. }, _) => {
+                self.kernel_of(id, |kernel| kernel.add_comm(node, local));
+                self.retry_wishes(id);
+                Ok(())
+            }
+            (KernelWrite::RemoveComm { node }, _) => {
+                self.kernel_of(id, |kernel| kernel.remove_comm(node));
+                Ok(())
+            }
+            (KernelWrite::Stop, Some(name)) => {
+                self.kernel_of(id, |kernel| kernel.end_stop(&name));
+                Ok(())
+            }
+            (KernelWrite::Start(start), Some(name)) => self.start(id, &name, &start, &instances),
+            (KernelWrite::EventDone { result }, Some(name)) => {
+                self.end_lockspace(id, &name, |kernel| kernel.event_done(&name, result));
+                Ok(())
+            }
+            (KernelWrite::Release { stop }, Some(name)) => {
+                if stop {
+                    self.kernel_of(id, |kernel| kernel.end_stop(&name));
+                } else if self.runs(id, &name) {
+                    self.broken(format!("{id}: {name} released while its kernel runs"));
+                }
+                self.end_lockspace(id, &name, |kernel| kernel.end_release(&name));
+                Ok(())
+            }
+            (KernelWrite::AckWithdraw { .. }, _) => Ok(()),
+            (write, None) => Err(format!("{write:?} needs a lockspace's lane")),
+        };
+        self.tell_callbacks(id);
+        if ours {
+            if let Some(daemon) = self.daemon_mut(id) {
+                daemon.busy.remove(&lane);
+            }
+            self.local(id, Event::KernelDone { token, result });
+        }
+        self.begin_recoveries();
+    }
+
+    fn kernel_of(&mut self, id: NodeId, change: impl FnOnce(&mut crate::kernel::Kernel)) {
+        if let Some(host) = self.nodes.get_mut(&id) {
+            change(&mut host.kernel);
+        }
+    }
+
+    fn start(
+        &mut self,
+        id: NodeId,
+        name: &LockspaceName,
+        start: &dlm_core::effect::KernelStart,
+        instances: &BTreeMap<NodeId, u64>,
+    ) -> Result<(), String> {
+        self.check_before_start(id, name, start);
+        let Some(host) = self.nodes.get_mut(&id) else { return Ok(()) };
+        match host.kernel.start(name, start, instances) {
+            Ok(report) => {
+                self.check_started(id, name, start, &report);
+                Ok(())
+            }
+            Err(why) => {
+                self.broken(format!("{id}: {why}"));
+                Err(why)
+            }
+        }
+    }
+
+    /// Something that may end a lockspace's life: if it does, it was in order, and its name is free again.
+    fn end_lockspace(
+        &mut self,
+        id: NodeId,
+        name: &LockspaceName,
+        change: impl FnOnce(&mut crate::kernel::Kernel) -> bool,
+    ) {
+        let Some(host) = self.nodes.get_mut(&id) else { return };
+        let instance = host.kernel.lockspace(name).map(|lockspace| lockspace.instance);
+        if change(&mut host.kernel) {
+            self.tell(format!("{id} kernel: {name} is gone"));
+            if let Some(instance) = instance {
+                self.left_clean(instance);
+            }
+            self.retry_wishes(id);
+        }
+    }
+
+    /// Users who wait for a lockspace try again.
+    pub(super) fn retry_wishes(&mut self, id: NodeId) {
+        let names: Vec<_> =
+            self.wants.iter().filter(|(n, _)| *n == id).map(|(_, name)| name.clone()).collect();
+        for name in names {
+            let delay = self.hop();
+            self.after(delay, Action::Create(id, name));
+        }
+    }
+}
+
+fn lockspace_of(lane: &Lane) -> Option<LockspaceName> {
+    match lane {
+        Lane::Cluster => None,
+        Lane::Lockspace(name) => Some(name.clone()),
+    }
+}

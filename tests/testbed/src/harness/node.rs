@@ -1,0 +1,80 @@
+//! One node of a simulated world: power, kernel, daemon.
+
+use super::Brain;
+use crate::bus::ConfigId;
+use crate::kernel::Kernel;
+use dlm_core::effect::Lane;
+use dlm_core::event::Token;
+use dlm_core::types::{Group, NodeId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Names one life of one daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Epoch(pub(super) u64);
+
+/// A node.
+pub(super) struct Node {
+    pub(super) powered: bool,
+    /// Counts power-ons.
+    pub(super) boot: u64,
+    pub(super) kernel: Kernel,
+    pub(super) daemon: Option<Daemon>,
+}
+
+/// A daemon with what it has been shown so far.
+pub(super) struct Daemon {
+    pub(super) epoch: Epoch,
+    pub(super) brain: Box<dyn Brain>,
+    pub(super) views: BTreeMap<Group, View>,
+    pub(super) quorum_ring: u64,
+    pub(super) quorate: bool,
+    pub(super) busy: BTreeMap<Lane, Token>,
+    pub(super) agents: BTreeMap<Token, NodeId>,
+}
+
+impl Daemon {
+    pub(super) fn view(&self, group: &Group) -> Option<&View> {
+        self.views.get(group)
+    }
+}
+
+/// What one daemon has been shown of one group.
+#[derive(Clone, Debug, Default)]
+pub(super) struct View {
+    pub(super) config: ConfigId,
+    pub(super) members: BTreeSet<NodeId>,
+    pub(super) ring: u64,
+    /// A change of nodes has come, its ring id has not.
+    pub(super) ring_pending: bool,
+    /// The newest START of each member: sent in which membership, with which life of its lockspace.
+    pub(super) starts: BTreeMap<NodeId, SeenStart>,
+    /// Members that failed, with the number of the comm under which our kernel has them.
+    pub(super) failed: BTreeMap<NodeId, u64>,
+}
+
+/// A START as it arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SeenStart {
+    pub(super) config: ConfigId,
+    pub(super) instance: u64,
+    pub(super) members: BTreeSet<NodeId>,
+}
+
+/// One life of a lockspace on a node, as only an onlooker can know it.
+#[derive(Clone, Debug)]
+pub(super) struct Instance {
+    pub(super) node: NodeId,
+    pub(super) boot: u64,
+    pub(super) fate: Fate,
+}
+
+/// How a life ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It has not, or its node is still powered.
+    Open,
+    /// It left in order: its leave was ordered.
+    Clean,
+    /// Its node lost power.
+    Dead,
+}

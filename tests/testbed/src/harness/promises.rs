@@ -1,0 +1,320 @@
+//! The promises of DESIGN.md as an onlooker can check them: after what a daemon is shown, at what it sends, at what
+//! its kernel does. Who sent a START in which membership, and whose lockspace lived how long, is the world's own
+//! knowledge, so that a daemon's mistake cannot hide behind its view.
+
+use super::World;
+use super::node::{Fate, SeenStart, View};
+use crate::bus::{Arrival, ConfigId};
+use crate::kernel::{Run, SlotTable, StartReport};
+use dlm_core::effect::KernelStart;
+use dlm_core::event::{Confchg, Event, JoinReason, LeaveReason};
+use dlm_core::message::{Message, Packet, START_NACK, Start};
+use dlm_core::types::{Group, LockspaceName, NodeId, RingId, Slot};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl World {
+    /// Something is not as promised.
+    pub(super) fn broken(&mut self, what: String) {
+        self.tell(format!("BROKEN {what}"));
+        self.violations.push(what);
+    }
+
+    /// Remember what a daemon is about to be shown.
+    pub(super) fn observe(&mut self, id: NodeId, arrival: &Arrival) {
+        match &arrival.event {
+            Event::Quorum { quorate, ring, .. } => {
+                let (quorate, seq) = (*quorate, ring.seq);
+                if let Some(daemon) = self.daemon_mut(id) {
+                    daemon.quorate = quorate;
+                    daemon.quorum_ring = seq;
+                }
+            }
+            Event::Nodelist { left, .. } => self.away.extend(left.iter().map(|node| (id, *node))),
+            Event::Confchg { group, change } => {
+                self.observe_change(id, group, change, arrival.origin.config);
+            }
+            Event::Ring { group, ring } => self.observe_ring(id, group, *ring),
+            Event::Message { group, from, packet, .. } => {
+                if let Message::Start(start) = &packet.message
+                    && start.flags & START_NACK == 0
+                {
+                    let seen = SeenStart {
+                        config: arrival.origin.config,
+                        instance: arrival.origin.instance,
+                        members: start.counts.members.iter().copied().collect(),
+                    };
+                    let view = self.daemon_mut(id).and_then(|d| d.views.get_mut(group));
+                    view.map(|view| view.starts.insert(*from, seen));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn observe_ring(&mut self, id: NodeId, group: &Group, ring: RingId) {
+        if let Some(view) = self.daemon_mut(id).and_then(|daemon| daemon.views.get_mut(group)) {
+            view.ring = ring.seq;
+            view.ring_pending = false;
+        }
+    }
+
+    fn observe_change(&mut self, id: NodeId, group: &Group, change: &Confchg, config: ConfigId) {
+        let failed: Vec<(NodeId, u64)> = change
+            .left
+            .iter()
+            .filter(|(_, reason)| reason.is_failure())
+            .filter_map(|(node, _)| Some((*node, self.kernel_comm_of(id, group, *node)?)))
+            .collect();
+        let Some(daemon) = self.daemon_mut(id) else { return };
+        if change.joined.contains(&(id, JoinReason::Join)) {
+            daemon.views.insert(group.clone(), View::default());
+        }
+        if change.left.contains(&(id, LeaveReason::Leave)) {
+            daemon.views.remove(group);
+            return;
+        }
+        let view = daemon.views.entry(group.clone()).or_default();
+        view.config = config;
+        view.members = change.members.iter().copied().collect();
+        view.failed.extend(failed);
+        let nodes_changed = change.left.iter().any(|(_, r)| *r == LeaveReason::NodeDown)
+            || change.joined.iter().any(|(_, r)| *r == JoinReason::NodeUp);
+        view.ring_pending |= nodes_changed;
+    }
+
+    /// Number of the comm under which our kernel's lockspace has a member.
+    fn kernel_comm_of(&self, id: NodeId, group: &Group, member: NodeId) -> Option<u64> {
+        let Group::Lockspace(name) = group else { return None };
+        let lockspace = self.nodes.get(&id)?.kernel.lockspace(name)?;
+        lockspace.members.get(&member).map(|member| member.comm_seq)
+    }
+
+    /// Promises about what is sent.
+    pub(super) fn check_send(&mut self, id: NodeId, group: &Group, packet: &Packet) {
+        if packet.sender != id || packet.global_id != group.global_id() {
+            self.broken(format!("{id}: header names another sender or group: {packet:?}"));
+        }
+        if let (Message::Start(start), Group::Lockspace(name)) = (&packet.message, group)
+            && start.flags & START_NACK == 0
+        {
+            for wrong in self.wrong_start(id, name, group, start) {
+                self.broken(format!("promise 1: {id} sends START of {name}: {wrong}"));
+            }
+        }
+    }
+
+    /// Promise 1: rings agree, quorate, own stop and comms done, every failed node out of the way.
+    fn wrong_start(
+        &self,
+        id: NodeId,
+        name: &LockspaceName,
+        group: &Group,
+        start: &Start,
+    ) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let Some(daemon) = self.daemon(id) else { return wrong };
+        let Some(view) = daemon.view(group) else { return vec!["not a member".to_owned()] };
+        if self.runs(id, name) {
+            wrong.push("its kernel is not stopped".to_owned());
+        }
+        if view.ring_pending || view.ring != daemon.quorum_ring {
+            wrong.push(format!("group ring {}, quorum ring {}", view.ring, daemon.quorum_ring));
+        }
+        if self.dynamic.quorum_lockspace.is_on() && !daemon.quorate {
+            wrong.push("no quorum".to_owned());
+        }
+        let members: BTreeSet<NodeId> = start.counts.members.iter().copied().collect();
+        if members != view.members {
+            wrong.push(format!("members {members:?}, group has {:?}", view.members));
+        }
+        let Some(host) = self.nodes.get(&id) else { return wrong };
+        for (node, comm) in &view.failed {
+            let ours = self.kernel_comm_of(id, group, *node);
+            if ours == Some(*comm) && host.kernel.comm_seq(*node) == Some(*comm) {
+                wrong.push(format!("the comm of failed {node} is neither gone nor renewed"));
+            }
+        }
+        wrong.extend(self.still_alive(name, &view.members));
+        wrong
+    }
+
+    /// Nodes outside of a set whose lockspace has run and may hold locks: powered, not fenced, not left in order.
+    fn still_alive(&self, name: &LockspaceName, members: &BTreeSet<NodeId>) -> Vec<String> {
+        if self.lied || !self.fixed.fencing.is_on() {
+            return Vec::new();
+        }
+        let outside = self.nodes.iter().filter(|(id, host)| host.powered && !members.contains(id));
+        let holds = |(id, host): (&NodeId, &super::node::Node)| {
+            let lockspace = host.kernel.lockspace(name)?;
+            let life = self.instances.get(&lockspace.instance)?;
+            (lockspace.ever_started && life.fate == Fate::Open)
+                .then(|| format!("node {id} has run it, is on and has not left"))
+        };
+        outside.filter_map(holds).collect()
+    }
+
+    /// Promises 2 and 3 when a daemon decides to start: every member has said, in this very membership, that it is
+    /// stopped. Returns the lives of the members.
+    pub(super) fn check_decision(
+        &mut self,
+        id: NodeId,
+        name: &LockspaceName,
+        start: &KernelStart,
+    ) -> BTreeMap<NodeId, u64> {
+        let members: BTreeSet<NodeId> = start.members.iter().map(|(node, _)| *node).collect();
+        let Some(view) = self.daemon(id).and_then(|d| d.view(&Self::group(name))).cloned() else {
+            self.broken(format!("promise 3: {id} starts {name} without being a member"));
+            return BTreeMap::new();
+        };
+        if members != view.members {
+            let shown = &view.members;
+            self.broken(format!("promise 3: {id} starts {name} with {members:?} of {shown:?}"));
+        }
+        for member in &members {
+            let seen = view.starts.get(member);
+            if !seen.is_some_and(|s| s.config == view.config && s.members == members) {
+                self.broken(format!(
+                    "promise 2: {id} starts {name} without a START of {member} for this change"
+                ));
+            }
+        }
+        let earlier = self.started_sets.entry(view.config).or_insert_with(|| members.clone());
+        if *earlier != members {
+            let earlier = earlier.clone();
+            self.broken(format!("promise 3: {id} starts {name} {members:?}, others {earlier:?}"));
+        }
+        view.starts.into_iter().map(|(node, seen)| (node, seen.instance)).collect()
+    }
+
+    /// When `control 1` is written.
+    pub(super) fn check_before_start(
+        &mut self,
+        id: NodeId,
+        name: &LockspaceName,
+        start: &KernelStart,
+    ) {
+        let members: BTreeSet<NodeId> = start.members.iter().map(|(node, _)| *node).collect();
+        for wrong in self.still_alive(name, &members) {
+            self.broken(format!("{id}: control 1 of {name} with {members:?}: {wrong}"));
+        }
+    }
+
+    /// After `control 1`: configfs is right (promise 3), failures and leaves were told apart (promise 8).
+    pub(super) fn check_started(
+        &mut self,
+        id: NodeId,
+        name: &LockspaceName,
+        start: &KernelStart,
+        report: &StartReport,
+    ) {
+        let members: BTreeSet<NodeId> = start.members.iter().map(|(node, _)| *node).collect();
+        let space = self.nodes.get(&id).map(|host| host.kernel.space_members(name));
+        if space.as_ref() != Some(&members) {
+            self.broken(format!(
+                "promise 3: {id}: configfs has {space:?}, {name} wants {members:?}"
+            ));
+        }
+        for node in &report.forgotten {
+            self.broken(format!("promise 8: {id}: {node} is not renewed in {name}"));
+        }
+        for gone in &report.removed {
+            let Some(life) = self.instances.get(&gone.instance) else { continue };
+            let host = self.nodes.get(&life.node);
+            let stayed = host.is_some_and(|h| h.powered && h.boot == life.boot)
+                && self.bus.reachable(id).contains(&life.node);
+            let clean = life.fate == Fate::Clean;
+            let stayed = stayed && !self.away.contains(&(id, life.node));
+            if !clean && !gone.recovered {
+                let node = gone.node;
+                self.broken(format!(
+                    "promise 8: {id}: no recover_slot for failed {node} in {name}"
+                ));
+            } else if clean && gone.recovered && stayed && !gone.asked {
+                let node = gone.node;
+                self.broken(format!("promise 8: {id}: recover_slot for {node}, which left {name}"));
+            }
+        }
+        for node in members {
+            self.away.remove(&(id, node));
+        }
+    }
+
+    /// Promise 4.
+    pub(super) fn check_slots(
+        &mut self,
+        name: &LockspaceName,
+        before: &BTreeMap<NodeId, (Option<Slot>, u32)>,
+        table: &SlotTable,
+    ) {
+        for (node, (slot, _)) in before {
+            let now = table.slots.get(node).copied();
+            if slot.is_some() && now != *slot {
+                self.broken(format!("promise 4: slot of {node} in {name}: {slot:?} to {now:?}"));
+            }
+        }
+        let mut held: BTreeMap<Slot, NodeId> = BTreeMap::new();
+        for (node, slot) in &table.slots {
+            if let Some(other) = held.insert(*slot, *node) {
+                self.broken(format!("promise 4: {other} and {node} hold {slot:?} in {name}"));
+            }
+        }
+        let outside =
+            self.nodes.iter().filter(|(id, host)| host.powered && !before.contains_key(id));
+        let clash = |(id, host): (&NodeId, &super::node::Node)| {
+            let lockspace = host.kernel.lockspace(name).filter(|l| l.run == Run::Running)?;
+            let holder = held.get(&lockspace.slot?)?;
+            Some(format!("promise 4: {id} and {holder} hold {:?} in {name}", lockspace.slot))
+        };
+        let clashes: Vec<_> = outside.filter_map(clash).collect();
+        if !self.lied {
+            clashes.into_iter().for_each(|what| self.broken(what));
+        }
+    }
+
+    /// A fence agent is run only with quorum (unless switched off) and never for ourselves.
+    pub(super) fn check_agent(&mut self, id: NodeId, victim: NodeId) {
+        let quorate = self.daemon(id).is_some_and(|daemon| daemon.quorate);
+        if self.dynamic.quorum_fencing.is_on() && !quorate {
+            self.broken(format!("{id} fences {victim} without quorum"));
+        }
+        if id == victim {
+            self.broken(format!("{id} fences itself"));
+        }
+    }
+
+    /// No write fails in this world unless the daemon asked for nonsense, so a daemon that gives up is wrong.
+    pub(super) fn check_fail_stop(&mut self, id: NodeId, why: &str) {
+        self.broken(format!("{id} gives up: {why}"));
+    }
+
+    /// Promise 6 for a settled world: what keeps each lockspace that is wanted on a node with a daemon and quorum
+    /// from running there with exactly the members it should have.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        self.wants.iter().filter_map(|(id, name)| self.complaint(*id, name)).collect()
+    }
+
+    fn complaint(&self, id: NodeId, name: &LockspaceName) -> Option<String> {
+        let daemon = self.daemon(id)?;
+        let component = self.bus.reachable(id);
+        if !self.bus.is_up(id) || !self.bus.is_quorate(id, component.len()) {
+            return None;
+        }
+        let wanted: BTreeSet<NodeId> = component
+            .into_iter()
+            .filter(|node| self.wants.contains(&(*node, name.clone())))
+            .collect();
+        let lockspace = self.nodes.get(&id).and_then(|host| host.kernel.lockspace(name));
+        let members: BTreeSet<NodeId> =
+            lockspace.map(|l| l.members.keys().copied().collect()).unwrap_or_default();
+        if lockspace.is_some_and(crate::kernel::Lockspace::is_settled) && members == wanted {
+            return None;
+        }
+        let state = lockspace.map(|l| (l.run, l.creating, l.recovering));
+        let snapshot = daemon.brain.snapshot();
+        let wait = snapshot.lockspaces.iter().find(|l| l.name == *name).map(|l| l.wait.clone());
+        Some(format!(
+            "{id}: {name} is {state:?} with {members:?} instead of {wanted:?}; waits for {wait:?}"
+        ))
+    }
+}
