@@ -2,6 +2,34 @@
 //!
 //! What happens comes as [`dlm_core::event::Event`]s over one bounded channel: `Online`, `Offline`, `Withdraw`, `Slots`,
 //! `KernelDone`.
+//!
+//! The real side: [`real::RealKernel`] carries the writes out, each lockspace's in a lane of its own ([`lanes`]);
+//! [`uevent`] and [`kmsg`] are what the kernel tells; [`startup`] is what the daemon does before it begins.
+
+pub mod attributes;
+pub mod configfs;
+pub mod error;
+pub mod files;
+pub mod kmsg;
+pub mod lanes;
+pub mod misc;
+mod ready;
+pub mod real;
+pub mod root;
+pub mod scan;
+pub mod startup;
+pub mod sysfs;
+#[cfg(test)]
+mod testtree;
+pub mod uevent;
+pub mod write;
+
+use dlm_core::effect::LogLine;
+use std::sync::Arc;
+
+/// Where lines for the log go. Called from tasks and from the lanes' forwarder, never from a lane: a lane has no
+/// descriptors, and would write the line to whatever file happens to have the log's number.
+pub type LogSink = Arc<dyn Fn(LogLine) + Send + Sync>;
 
 use dlm_core::effect::{KernelWrite, Lane};
 use dlm_core::event::Token;

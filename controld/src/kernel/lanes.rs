@@ -1,0 +1,410 @@
+//! Lanes: kernel writes in order within a lane, lanes side by side (DESIGN.md, "Kernel writes: lanes").
+//!
+//! A write can block for seconds or for ever, so each lane is a thread. A thread that is stuck in the kernel outlives the
+//! SIGKILL of its process, and would keep the process's descriptors open: the kernel would not see the monitor device
+//! close, and corosync would keep a dead daemon as a member. So each lane's thread begins with a descriptor table of its
+//! own that holds no more than 0, 1 and 2.
+//!
+//! From this follows what a lane may do: open paths, and speak to the rest of the process through memory. Waking the
+//! event loop needs a descriptor, and so does the log; under their numbers a lane finds nothing, or worse, the file
+//! it is just writing. Results and log lines therefore go to the forwarder, a thread with the process's own table.
+
+use crate::kernel::LogSink;
+use crate::kernel::attributes;
+use crate::kernel::error::KernelError;
+use crate::kernel::files::Files;
+use crate::kernel::write::{Journal, Writer};
+use dlm_core::effect::{KernelWrite, Lane, Level, LogLine};
+use dlm_core::event::{Event, Token};
+use dlm_core::options::Switch;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
+use std::thread;
+
+/// Stack of a lane's thread in bytes: paths and short texts, no recursion.
+const LANE_STACK: usize = 128 * 1024;
+
+/// Writes that one lane holds. The core gives each lane one at a time; a few more for changes of settings.
+const LANE_QUEUE: usize = 8;
+
+/// Something for a lane to do.
+enum Job {
+    /// A write of the core.
+    Write(Token, KernelWrite),
+    /// The kernel's debug messages, when the option changes.
+    LogDebug(Switch),
+}
+
+/// What a lane has to tell.
+struct Report {
+    lines: Vec<LogLine>,
+    done: Option<(Token, Result<(), String>)>,
+}
+
+/// All lanes that were used and not retired.
+pub struct Lanes<F> {
+    writer: Arc<Writer<F>>,
+    running: BTreeMap<Lane, SyncSender<Job>>,
+    /// Unbounded, but never longer than what was asked for: one report a job, and jobs are bounded.
+    reports: Sender<Report>,
+}
+
+impl<F: Files + Send + Sync + 'static> Lanes<F> {
+    /// Lanes whose completions go to `events` and whose lines go to `log`.
+    ///
+    /// # Errors
+    /// The forwarder's thread cannot be started.
+    pub fn new(
+        writer: Writer<F>,
+        events: tokio::sync::mpsc::Sender<Event>,
+        log: LogSink,
+    ) -> Result<Self, KernelError> {
+        let (reports, received) = mpsc::channel();
+        thread::Builder::new()
+            .name("kernel-done".to_owned())
+            .stack_size(LANE_STACK)
+            .spawn(move || forward(&received, &events, &log))
+            .map_err(KernelError::Thread)?;
+        Ok(Self { writer: Arc::new(writer), running: BTreeMap::new(), reports })
+    }
+
+    /// Put a write into its lane; its end comes as `KernelDone`, also where the lane cannot take it.
+    pub fn write(&mut self, token: Token, lane: Lane, write: KernelWrite) {
+        if let Err(error) = self.push(lane, Job::Write(token, write)) {
+            self.report(Report { lines: Vec::new(), done: Some((token, Err(error.to_string()))) });
+        }
+    }
+
+    /// Switch the kernel's debug messages; a failure goes to the log.
+    pub fn set_log_debug(&mut self, log_debug: Switch) {
+        if let Err(error) = self.push(Lane::Cluster, Job::LogDebug(log_debug)) {
+            let line = LogLine { level: Level::Error, lockspace: None, text: error.to_string() };
+            self.report(Report { lines: vec![line], done: None });
+        }
+    }
+
+    /// Let a lane's thread end when it has done what it holds.
+    pub fn retire(&mut self, lane: &Lane) {
+        self.running.remove(lane);
+    }
+
+    fn report(&self, report: Report) {
+        // Fails only when the event loop, and with it the forwarder, is gone.
+        let _ = self.reports.send(report);
+    }
+
+    fn push(&mut self, lane: Lane, job: Job) -> Result<(), KernelError> {
+        if !self.running.contains_key(&lane) {
+            let jobs = self.start(lane.clone())?;
+            self.running.insert(lane.clone(), jobs);
+        }
+        match self.running.get(&lane).map(|jobs| jobs.try_send(job)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(TrySendError::Full(_))) => Err(KernelError::LaneFull),
+            Some(Err(TrySendError::Disconnected(_))) | None => Err(KernelError::LaneGone),
+        }
+    }
+
+    fn start(&self, lane: Lane) -> Result<SyncSender<Job>, KernelError> {
+        let (jobs, received) = mpsc::sync_channel(LANE_QUEUE);
+        let writer = Arc::clone(&self.writer);
+        let reports = self.reports.clone();
+        thread::Builder::new()
+            .name(thread_name(&lane))
+            .stack_size(LANE_STACK)
+            .spawn(move || run(&lane, &writer, &received, &reports))
+            .map_err(KernelError::Thread)?;
+        Ok(jobs)
+    }
+}
+
+/// As `ps -L` shows it; the kernel keeps the first 15 bytes.
+fn thread_name(lane: &Lane) -> String {
+    match lane {
+        Lane::Cluster => "lane".to_owned(),
+        Lane::Lockspace(lockspace) => format!("lane {lockspace}"),
+    }
+}
+
+/// A lane's thread: jobs in order until no more can come.
+fn run<F: Files>(lane: &Lane, writer: &Writer<F>, jobs: &Receiver<Job>, reports: &Sender<Report>) {
+    let alone = close_descriptors();
+    for job in jobs {
+        let alone = alone.as_ref().map_err(|error| KernelError::Descriptors(copy_of(error)));
+        let report = carry_out(lane, writer, job, alone.copied());
+        if reports.send(report).is_err() {
+            return;
+        }
+    }
+}
+
+fn carry_out<F: Files>(
+    lane: &Lane,
+    writer: &Writer<F>,
+    job: Job,
+    alone: Result<(), KernelError>,
+) -> Report {
+    let mut journal = Journal::new(match lane {
+        Lane::Cluster => None,
+        Lane::Lockspace(lockspace) => Some(lockspace.clone()),
+    });
+    let (token, result) = match job {
+        Job::Write(token, write) => {
+            (Some(token), alone.and_then(|()| writer.carry_out(lane, &write, &mut journal)))
+        }
+        Job::LogDebug(log_debug) => {
+            let mut set =
+                || attributes::set_log_debug(&writer.files, &writer.root, log_debug, &mut journal);
+            (None, alone.and_then(|()| set()))
+        }
+    };
+    let result = result.map_err(|error| error.to_string());
+    if let Err(text) = &result {
+        journal.error(text.clone());
+    }
+    Report { lines: journal.into_lines(), done: token.map(|token| (token, result)) }
+}
+
+/// The forwarder's thread.
+fn forward(reports: &Receiver<Report>, events: &tokio::sync::mpsc::Sender<Event>, log: &LogSink) {
+    for Report { lines, done } in reports {
+        for line in lines {
+            log(line);
+        }
+        if let Some((token, result)) = done {
+            if events.blocking_send(Event::KernelDone { token, result }).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn copy_of(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+/// The first descriptor that a lane does not need; before it are stdin, stdout and stderr.
+const FIRST_CLOSED: libc::c_uint = 3;
+
+/// `CLOSE_RANGE_UNSHARE` of linux/close_range.h.
+const CLOSE_RANGE_UNSHARE: libc::c_int = 1 << 1;
+
+/// Give the calling thread a descriptor table of its own without the process's descriptors.
+#[expect(
+    unsafe_code,
+    reason = "neither std nor nix has close_range, and only it does both at once"
+)]
+fn close_descriptors() -> io::Result<()> {
+    // SAFETY: the call touches no memory of ours. The descriptors are closed in this thread's table only, and this
+    // thread owns none: it begins here, and what was moved into it speaks through memory.
+    let result = unsafe { libc::close_range(FIRST_CLOSED, libc::c_uint::MAX, CLOSE_RANGE_UNSHARE) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::configfs::CommOptions;
+    use crate::kernel::testtree::{ModelConfigfs, TestTree};
+    use dlm_core::types::LockspaceName;
+    use nix::sys::stat::Mode;
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::io::Read as _;
+    use std::path::Path;
+    use std::sync::Mutex;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    struct Bench {
+        tree: TestTree,
+        lanes: Lanes<ModelConfigfs>,
+        events: tokio::sync::mpsc::Receiver<Event>,
+        lines: Arc<Mutex<Vec<LogLine>>>,
+    }
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    impl Bench {
+        fn new() -> Self {
+            let tree = TestTree::new();
+            let writer = Writer {
+                files: ModelConfigfs::default(),
+                root: tree.root().clone(),
+                comms: CommOptions::default(),
+            };
+            let (sender, events) = tokio::sync::mpsc::channel(4);
+            let lines = Arc::new(Mutex::new(Vec::new()));
+            let into = Arc::clone(&lines);
+            let lanes =
+                Lanes::new(writer, sender, Arc::new(move |line| into.lock().unwrap().push(line)));
+            Self { tree, lanes: lanes.unwrap(), events, lines }
+        }
+
+        /// A lockspace whose `control` blocks whoever opens it, until somebody reads it.
+        fn stuck(&self, name: &str) -> std::path::PathBuf {
+            self.tree.lockspace(name);
+            let control = self.tree.path(&format!("sys/kernel/dlm/{name}/control"));
+            fs::remove_file(&control).unwrap();
+            nix::unistd::mkfifo(&control, Mode::S_IRWXU).unwrap();
+            control
+        }
+
+        async fn done(&mut self) -> (u64, Result<(), String>) {
+            match timeout(SOON, self.events.recv()).await.unwrap().unwrap() {
+                Event::KernelDone { token, result } => (token.0, result),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn lane(name: &str) -> Lane {
+        Lane::Lockspace(LockspaceName::new(name.as_bytes()).unwrap())
+    }
+
+    /// The thread of this process with that name.
+    fn thread_named(name: &str) -> Option<std::path::PathBuf> {
+        let threads = fs::read_dir("/proc/self/task").unwrap();
+        threads.flatten().map(|thread| thread.path()).find(|thread| {
+            fs::read_to_string(thread.join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+        })
+    }
+
+    async fn until(mut condition: impl FnMut() -> bool) {
+        let wait = async {
+            while !condition() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(SOON, wait).await.unwrap();
+    }
+
+    fn descriptors(thread: &Path) -> BTreeSet<String> {
+        let entries = fs::read_dir(thread.join("fd")).unwrap();
+        entries.flatten().map(|entry| entry.file_name().into_string().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_stuck_lane_delays_no_other_and_keeps_its_order() {
+        let mut bench = Bench::new();
+        let control = bench.stuck("slow");
+        bench.tree.lockspace("quick");
+        bench.lanes.write(Token(1), lane("slow"), KernelWrite::Stop);
+        bench.lanes.write(Token(2), lane("slow"), KernelWrite::EventDone { result: 5 });
+        bench.lanes.write(Token(3), lane("quick"), KernelWrite::Stop);
+        assert_eq!(bench.done().await, (3, Ok(())));
+        assert_eq!(bench.tree.read("sys/kernel/dlm/slow/event_done"), b"");
+        let mut read = String::new();
+        fs::File::open(control).unwrap().read_to_string(&mut read).unwrap();
+        assert_eq!(read, "0\0");
+        assert_eq!(bench.done().await, (1, Ok(())));
+        assert_eq!(bench.done().await, (2, Ok(())));
+        let lines = bench.lines.lock().unwrap();
+        assert!(lines.iter().all(|line| line.lockspace.is_some()), "{lines:?}");
+    }
+
+    #[tokio::test]
+    async fn a_lanes_thread_holds_no_descriptor_of_the_process() {
+        let mut bench = Bench::new();
+        let control = bench.stuck("alone");
+        let held = fs::File::open("/dev/null").unwrap();
+        bench.lanes.write(Token(1), lane("alone"), KernelWrite::Stop);
+        until(|| thread_named("lane alone").is_some_and(|thread| descriptors(&thread).len() <= 3))
+            .await;
+        let stdio: BTreeSet<String> = ["0", "1", "2"].map(str::to_owned).into();
+        assert!(descriptors(&thread_named("lane alone").unwrap()).is_subset(&stdio));
+        assert!(descriptors(Path::new("/proc/self")).len() > 3);
+        // The process's own table is whole: its descriptor is open, and the event loop is still woken.
+        held.metadata().unwrap();
+        drop(fs::File::open(control).unwrap());
+        assert_eq!(bench.done().await.0, 1);
+    }
+
+    #[tokio::test]
+    async fn a_failure_says_what_and_where() {
+        let mut bench = Bench::new();
+        bench.lanes.write(Token(9), lane("gone"), KernelWrite::EventDone { result: -1 });
+        let (token, result) = bench.done().await;
+        let text = result.unwrap_err();
+        assert_eq!(token, 9);
+        assert!(
+            text.contains("write \"-1\"")
+                && text.contains("gone/event_done")
+                && text.contains("os error 2"),
+            "{text}"
+        );
+        until(|| {
+            bench
+                .lines
+                .lock()
+                .unwrap()
+                .iter()
+                .any(|line| line.level == Level::Error && line.text == text)
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_retired_lanes_thread_ends() {
+        let mut bench = Bench::new();
+        bench.tree.lockspace("brief");
+        bench.lanes.write(Token(1), lane("brief"), KernelWrite::Stop);
+        assert_eq!(bench.done().await, (1, Ok(())));
+        assert!(thread_named("lane brief").is_some());
+        bench.lanes.retire(&lane("brief"));
+        until(|| thread_named("lane brief").is_none()).await;
+        bench.lanes.write(Token(2), lane("brief"), KernelWrite::Stop);
+        assert_eq!(bench.done().await, (2, Ok(())));
+    }
+
+    #[tokio::test]
+    async fn more_than_a_lane_holds_is_refused() {
+        let mut bench = Bench::new();
+        let control = bench.stuck("full");
+        for token in 0..20 {
+            bench.lanes.write(Token(token), lane("full"), KernelWrite::EventDone { result: 0 });
+            if token == 0 {
+                bench.lanes.write(Token(100), lane("full"), KernelWrite::Stop);
+            }
+        }
+        let mut refused = 0;
+        let mut done = BTreeSet::new();
+        while done.len() < 21 {
+            let (token, result) = bench.done().await;
+            refused += u32::from(result.is_err());
+            assert!(done.insert(token));
+            if refused == 1 && result.is_err() {
+                let control = control.clone();
+                thread::spawn(move || drop(fs::read(control)));
+            }
+        }
+        assert!(refused >= 10, "{refused}");
+    }
+
+    #[tokio::test]
+    async fn two_hundred_lanes_run_side_by_side() {
+        let mut bench = Bench::new();
+        for number in 0..200 {
+            bench.tree.lockspace(&format!("n{number}"));
+            bench.lanes.write(Token(number), lane(&format!("n{number}")), KernelWrite::Stop);
+        }
+        let mut done = BTreeSet::new();
+        while done.len() < 200 {
+            let (token, result) = bench.done().await;
+            result.unwrap();
+            done.insert(token);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_kernels_debug_messages_are_switched_in_the_clusters_lane() {
+        let mut bench = Bench::new();
+        bench.tree.cluster();
+        bench.lanes.set_log_debug(Switch::On);
+        until(|| bench.lines.lock().unwrap().iter().any(|line| line.text == "set log_debug 1"))
+            .await;
+        assert_eq!(bench.tree.read("sys/kernel/config/dlm/cluster/log_debug"), b"1");
+    }
+}

@@ -1,0 +1,49 @@
+//! The seam's real side: this machine's kernel.
+
+use crate::kernel::configfs::CommOptions;
+use crate::kernel::error::KernelError;
+use crate::kernel::files::OsFiles;
+use crate::kernel::lanes::Lanes;
+use crate::kernel::root::Root;
+use crate::kernel::write::Writer;
+use crate::kernel::{Kernel, LogSink};
+use dlm_core::effect::{KernelWrite, Lane};
+use dlm_core::event::{Event, Token};
+use dlm_core::options::Switch;
+use tokio::sync::mpsc;
+
+/// Kernel writes through sysfs and configfs.
+pub struct RealKernel {
+    lanes: Lanes<OsFiles>,
+}
+
+impl RealKernel {
+    /// The kernel whose file systems are below `root`. `log` is called from a thread of our own.
+    ///
+    /// # Errors
+    /// The thread that forwards completions cannot be started.
+    pub fn new(
+        root: Root,
+        comms: CommOptions,
+        events: mpsc::Sender<Event>,
+        log: LogSink,
+    ) -> Result<Self, KernelError> {
+        let writer = Writer { files: OsFiles, root, comms };
+        Ok(Self { lanes: Lanes::new(writer, events, log)? })
+    }
+
+    /// Switch the kernel's debug messages, when the option `log_debug` changes; a failure goes to the log.
+    pub fn set_log_debug(&mut self, log_debug: Switch) {
+        self.lanes.set_log_debug(log_debug);
+    }
+}
+
+impl Kernel for RealKernel {
+    fn write(&mut self, token: Token, lane: Lane, write: KernelWrite) {
+        self.lanes.write(token, lane, write);
+    }
+
+    fn retire(&mut self, lane: &Lane) {
+        self.lanes.retire(lane);
+    }
+}

@@ -1,0 +1,495 @@
+//! Uevents: the kernel creates or releases a lockspace, or gfs2 withdraws (spec/kernel-interfaces.md section 2,
+//! spec/gfs-control.md section 2).
+//!
+//! Each of them waits in the kernel for an answer, so none may be lost: when the socket has overrun, sysfs is read again
+//! and lockspaces nobody told of are reported. (A lost *offline* leaves no trace there; the large buffer is what guards
+//! against it.) Each life of a lockspace's directory has exactly one `online`; where a scan has reported it first, the
+//! uevent that comes later is not reported a second time.
+
+use crate::kernel::LogSink;
+use crate::kernel::error::KernelError;
+use crate::kernel::ready::register;
+use crate::kernel::root::Root;
+use crate::kernel::scan::{self, Life};
+use dlm_core::effect::{Level, LogLine};
+use dlm_core::event::Event;
+use dlm_core::types::LockspaceName;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvmsg,
+    setsockopt, socket, sockopt,
+};
+use std::collections::BTreeMap;
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+
+/// What the kernel says about a lockspace or a file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Uevent {
+    /// A lockspace is created.
+    Online {
+        /// Which.
+        lockspace: LockspaceName,
+    },
+    /// A lockspace is released.
+    Offline {
+        /// Which.
+        lockspace: LockspaceName,
+        /// RELEASE_RECOVER; 0 where the kernel has none.
+        release_recover: u32,
+    },
+    /// A gfs2 withdraws.
+    Withdraw {
+        /// Lock table, `cluster:name`.
+        table: String,
+        /// The part after the colon.
+        lockspace: LockspaceName,
+    },
+}
+
+/// The variables that count, each as it first occurs.
+#[derive(Default)]
+struct Variables<'a> {
+    action: Option<&'a [u8]>,
+    devpath: Option<&'a [u8]>,
+    subsystem: Option<&'a [u8]>,
+    release_recover: Option<&'a [u8]>,
+    lock_table: Option<&'a [u8]>,
+    lock_protocol: Option<&'a [u8]>,
+    /// Somebody wrote to the object's `uevent` file: nothing has happened to it.
+    synthetic: Option<&'a [u8]>,
+}
+
+impl<'a> Variables<'a> {
+    fn of(datagram: &'a [u8]) -> Self {
+        let mut variables = Self::default();
+        // The first string is `action@path`, a headline without the variables' names.
+        for string in datagram.split(|byte| *byte == 0).skip(1) {
+            let mut parts = string.splitn(2, |byte| *byte == b'=');
+            let (Some(name), Some(value)) = (parts.next(), parts.next()) else {
+                continue;
+            };
+            let variable = match name {
+                b"ACTION" => &mut variables.action,
+                b"DEVPATH" => &mut variables.devpath,
+                b"SUBSYSTEM" => &mut variables.subsystem,
+                b"RELEASE_RECOVER" => &mut variables.release_recover,
+                b"LOCKTABLE" => &mut variables.lock_table,
+                b"LOCKPROTO" => &mut variables.lock_protocol,
+                b"SYNTH_UUID" => &mut variables.synthetic,
+                _ => continue,
+            };
+            variable.get_or_insert(value);
+        }
+        variables
+    }
+}
+
+/// The meaning of a datagram; `None` for all that is not about us. The name of a lockspace is that of its directory, where
+/// a `/` is a `!`: all its paths are made of that.
+#[must_use]
+pub fn parse(datagram: &[u8]) -> Option<Uevent> {
+    let variables = Variables::of(datagram);
+    if variables.synthetic.is_some() {
+        return None;
+    }
+    match (variables.subsystem?, variables.action?) {
+        (b"dlm", action) => {
+            let lockspace = LockspaceName::new(variables.devpath?.strip_prefix(b"/kernel/dlm/")?)?;
+            match action {
+                b"online" => Some(Uevent::Online { lockspace }),
+                b"offline" => {
+                    let release_recover = variables.release_recover.and_then(number).unwrap_or(0);
+                    Some(Uevent::Offline { lockspace, release_recover })
+                }
+                _ => None,
+            }
+        }
+        (b"gfs2", b"offline") => withdraw(&variables),
+        _ => None,
+    }
+}
+
+fn withdraw(variables: &Variables<'_>) -> Option<Uevent> {
+    if variables.lock_protocol.is_some_and(|protocol| protocol != b"lock_dlm") {
+        return None;
+    }
+    let table = std::str::from_utf8(variables.lock_table?).ok()?;
+    let (_, name) = table.split_once(':')?;
+    let lockspace = LockspaceName::new(name.replace('/', "!").as_bytes())?;
+    Some(Uevent::Withdraw { table: table.to_owned(), lockspace })
+}
+
+fn number(text: &[u8]) -> Option<u32> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// For fuzzing: no datagram may panic the parser.
+pub fn fuzz_uevent(datagram: &[u8]) {
+    let _ = (parse(datagram), headline(datagram));
+}
+
+/// The first string of a datagram that mentions the dlm, for the log.
+fn headline(datagram: &[u8]) -> Option<String> {
+    let line = datagram.split(|byte| *byte == 0).next()?;
+    line.windows(3).any(|part| part == b"dlm").then(|| String::from_utf8_lossy(line).into_owned())
+}
+
+/// The kernel's multicast group (group 2 is udev's).
+const KERNEL_GROUP: u32 = 1;
+
+/// Receive buffer in bytes: a storm of uevents (thousands of devices at once) must not push out one of ours.
+const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
+
+/// Largest datagram; the kernel's own buffer for the variables has 2 KiB (`UEVENT_BUFFER_SIZE` in linux/kobject.h).
+const DATAGRAM_MAX: usize = 8 * 1024;
+
+/// What came from the socket.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received<'a> {
+    /// A datagram of the kernel.
+    Datagram(&'a [u8]),
+    /// Datagrams were lost: look into sysfs for what they said.
+    Overrun,
+}
+
+/// The socket for the kernel's uevents. It must be open before the kernel can create a lockspace, that is before any
+/// entry of `comms` is local.
+#[derive(Debug)]
+pub struct UeventSocket {
+    socket: AsyncFd<OwnedFd>,
+    buffer: Vec<u8>,
+}
+
+impl UeventSocket {
+    /// Open and bind; needs the tokio runtime.
+    ///
+    /// # Errors
+    /// The call that failed. A receive buffer that cannot be enlarged is no failure.
+    pub fn open() -> Result<Self, KernelError> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let protocol = SockProtocol::NetlinkKObjectUEvent;
+        let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, protocol)
+            .map_err(failed("socket"))?;
+        // NETLINK_NO_ENOBUFS stays off: an overrun has to be heard of. Without CAP_NET_ADMIN the forced size is refused
+        // and the system's limit holds.
+        if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER)
+                .map_err(failed("setsockopt SO_RCVBUF"))?;
+        }
+        // Port 0: the kernel chooses one, so that several sockets of one process do not collide.
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, KERNEL_GROUP)).map_err(failed("bind"))?;
+        let socket = register(socket).map_err(|source| KernelError::Uevents {
+            operation: "register with the event loop",
+            source,
+        })?;
+        Ok(Self { socket, buffer: vec![0; DATAGRAM_MAX] })
+    }
+
+    /// The next datagram of the kernel, or that some were lost. May be cancelled without loss.
+    ///
+    /// # Errors
+    /// The socket cannot be read any more.
+    pub async fn next(&mut self) -> Result<Received<'_>, KernelError> {
+        let length = loop {
+            let mut guard = self
+                .socket
+                .readable()
+                .await
+                .map_err(|source| KernelError::Uevents { operation: "wait", source })?;
+            match guard.try_io(|socket| receive(socket.get_ref(), &mut self.buffer)) {
+                Ok(Ok(Some(length))) => break length,
+                Ok(Ok(None)) | Err(_) => {}
+                Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    return Ok(Received::Overrun);
+                }
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(source)) => {
+                    return Err(KernelError::Uevents { operation: "receive", source });
+                }
+            }
+        };
+        Ok(Received::Datagram(self.buffer.get(..length).unwrap_or_default()))
+    }
+}
+
+fn failed(operation: &'static str) -> impl FnOnce(Errno) -> KernelError {
+    move |errno| KernelError::Uevents { operation, source: errno.into() }
+}
+
+/// One datagram; `None` where it is not the kernel's (any process may send to the group) or too long to be one.
+fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    let mut parts = [IoSliceMut::new(buffer)];
+    let message =
+        recvmsg::<NetlinkAddr>(socket.as_raw_fd(), &mut parts, None, MsgFlags::MSG_DONTWAIT)?;
+    let from_kernel = message.address.is_some_and(|address| address.pid() == 0);
+    let whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
+    Ok((from_kernel && whole).then_some(message.bytes))
+}
+
+/// How we came to know of a lockspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// Its `online` has come.
+    Uevent,
+    /// By a scan; its `online` may still be in the socket.
+    Scan,
+}
+
+/// Which lockspaces were reported, so that a scan reports just the others.
+#[derive(Debug)]
+pub struct LockspaceWatch {
+    root: Root,
+    known: BTreeMap<LockspaceName, (Option<Life>, Source)>,
+}
+
+impl LockspaceWatch {
+    /// Nothing was reported yet.
+    #[must_use]
+    pub fn new(root: Root) -> Self {
+        Self { root, known: BTreeMap::new() }
+    }
+
+    /// The event to report; `None` where a scan has reported it already.
+    pub fn uevent(&mut self, uevent: Uevent) -> Option<Event> {
+        match uevent {
+            Uevent::Online { lockspace } => self.online(lockspace),
+            Uevent::Offline { lockspace, release_recover } => {
+                Some(Event::Offline { lockspace, release_recover })
+            }
+            Uevent::Withdraw { table, lockspace } => Some(Event::Withdraw { table, lockspace }),
+        }
+    }
+
+    fn online(&mut self, lockspace: LockspaceName) -> Option<Event> {
+        let root = &self.root;
+        // Released lockspaces are forgotten here, so that the map does not outgrow the kernel's.
+        self.known.retain(|name, (life, _)| life.is_some() && *life == scan::life(root, name));
+        if let Some((_, source @ Source::Scan)) = self.known.get_mut(&lockspace) {
+            *source = Source::Uevent;
+            return None;
+        }
+        let life = scan::life(root, &lockspace);
+        self.known.insert(lockspace.clone(), (life, Source::Uevent));
+        Some(Event::Online { lockspace })
+    }
+
+    /// After an overrun: an `Online` for each lockspace of the kernel that was not reported in its present life.
+    ///
+    /// # Errors
+    /// sysfs cannot be read.
+    pub fn rescan(&mut self) -> Result<Vec<Event>, KernelError> {
+        let found = scan::lockspaces(&self.root)?;
+        self.known.retain(|name, (life, _)| {
+            found.get(name).is_some_and(|now| life.is_none_or(|then| then == *now))
+        });
+        let mut events = Vec::new();
+        for (lockspace, life) in found {
+            if !self.known.contains_key(&lockspace) {
+                self.known.insert(lockspace.clone(), (Some(life), Source::Scan));
+                events.push(Event::Online { lockspace });
+            }
+        }
+        Ok(events)
+    }
+}
+
+/// Turn uevents into events until nobody listens any more.
+///
+/// # Errors
+/// The socket cannot be read any more: the daemon would miss lockspaces.
+pub async fn forward_uevents(
+    mut socket: UeventSocket,
+    root: Root,
+    events: mpsc::Sender<Event>,
+    log: LogSink,
+) -> Result<(), KernelError> {
+    let line = |level, text| log(LogLine { level, lockspace: None, text });
+    let mut watch = LockspaceWatch::new(root);
+    loop {
+        let happened = match socket.next().await? {
+            Received::Datagram(datagram) => {
+                if let Some(text) = headline(datagram) {
+                    line(Level::Debug, format!("uevent: {text}"));
+                }
+                parse(datagram).and_then(|uevent| watch.uevent(uevent)).into_iter().collect()
+            }
+            Received::Overrun => {
+                line(Level::Error, "uevents were lost: reading the lockspaces again".to_owned());
+                watch.rescan().unwrap_or_else(|error| {
+                    line(Level::Error, error.to_string());
+                    Vec::new()
+                })
+            }
+        };
+        for event in happened {
+            if events.send(event).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::testtree::TestTree;
+
+    fn datagram(strings: &[&[u8]]) -> Vec<u8> {
+        strings.iter().flat_map(|string| [string, &b"\0"[..]].concat()).collect()
+    }
+
+    fn lockspace_uevent(action: &str, name: &[u8], more: &[&[u8]]) -> Vec<u8> {
+        let path = [b"/kernel/dlm/", name].concat();
+        let headline = [action.as_bytes(), b"@", &path].concat();
+        let action = format!("ACTION={action}");
+        let devpath = [b"DEVPATH=", &path[..]].concat();
+        let lockspace = [b"LOCKSPACE=", name].concat();
+        let mut strings: Vec<&[u8]> =
+            vec![&headline, action.as_bytes(), &devpath, b"SUBSYSTEM=dlm"];
+        strings.extend(more);
+        strings.extend([&lockspace[..], b"SEQNUM=812"]);
+        datagram(&strings)
+    }
+
+    fn name(name: &[u8]) -> LockspaceName {
+        LockspaceName::new(name).unwrap()
+    }
+
+    #[test]
+    fn creation_and_release_are_told_apart() {
+        let online = parse(&lockspace_uevent("online", b"fs", &[]));
+        assert_eq!(online, Some(Uevent::Online { lockspace: name(b"fs") }));
+        let offline = parse(&lockspace_uevent("offline", b"fs", &[]));
+        assert_eq!(offline, Some(Uevent::Offline { lockspace: name(b"fs"), release_recover: 0 }));
+        let recover = parse(&lockspace_uevent("offline", b"fs", &[b"RELEASE_RECOVER=1"]));
+        assert_eq!(recover, Some(Uevent::Offline { lockspace: name(b"fs"), release_recover: 1 }));
+        for action in ["add", "remove", "change"] {
+            assert_eq!(parse(&lockspace_uevent(action, b"fs", &[])), None);
+        }
+    }
+
+    #[test]
+    fn a_name_is_the_directorys_and_need_not_be_text() {
+        let long = [0xff; 64];
+        assert_eq!(
+            parse(&lockspace_uevent("online", &long, &[])),
+            Some(Uevent::Online { lockspace: name(&long) })
+        );
+        let slash = datagram(&[
+            b"online@/kernel/dlm/a!b",
+            b"ACTION=online",
+            b"DEVPATH=/kernel/dlm/a!b",
+            b"SUBSYSTEM=dlm",
+            b"LOCKSPACE=a/b",
+        ]);
+        assert_eq!(parse(&slash), Some(Uevent::Online { lockspace: name(b"a!b") }));
+    }
+
+    #[test]
+    fn other_objects_are_not_lockspaces() {
+        let module: &[&[u8]] =
+            &[b"add@/module/dlm", b"ACTION=online", b"DEVPATH=/module/dlm", b"SUBSYSTEM=module"];
+        let misc: &[&[u8]] = &[
+            b"add@/devices/virtual/misc/dlm_fs",
+            b"ACTION=online",
+            b"DEVPATH=/devices/virtual/misc/dlm_fs",
+            b"SUBSYSTEM=misc",
+        ];
+        let deeper: &[&[u8]] =
+            &[b"x", b"ACTION=online", b"DEVPATH=/kernel/dlm/a/b", b"SUBSYSTEM=dlm"];
+        let dots: &[&[u8]] = &[b"x", b"ACTION=online", b"DEVPATH=/kernel/dlm/..", b"SUBSYSTEM=dlm"];
+        let synthetic: &[&[u8]] =
+            &[b"x", b"ACTION=online", b"DEVPATH=/kernel/dlm/fs", b"SUBSYSTEM=dlm", b"SYNTH_UUID=0"];
+        for strings in [module, misc, deeper, dots, synthetic] {
+            assert_eq!(parse(&datagram(strings)), None);
+        }
+    }
+
+    #[test]
+    fn a_withdraw_names_table_and_lockspace() {
+        let strings = |action: &'static [u8], protocol: &'static [u8]| {
+            datagram(&[
+                b"offline@/fs/gfs2/lab:fs",
+                action,
+                b"DEVPATH=/fs/gfs2/lab:fs",
+                b"SUBSYSTEM=gfs2",
+                b"LOCKTABLE=lab:fs",
+                protocol,
+            ])
+        };
+        let expected = Uevent::Withdraw { table: "lab:fs".to_owned(), lockspace: name(b"fs") };
+        assert_eq!(parse(&strings(b"ACTION=offline", b"LOCKPROTO=lock_dlm")), Some(expected));
+        assert_eq!(parse(&strings(b"ACTION=online", b"LOCKPROTO=lock_dlm")), None);
+        assert_eq!(parse(&strings(b"ACTION=offline", b"LOCKPROTO=lock_nolock")), None);
+    }
+
+    #[test]
+    fn no_cut_or_changed_datagram_panics() {
+        let whole = lockspace_uevent("offline", b"fs", &[b"RELEASE_RECOVER=1"]);
+        for length in 0..whole.len() {
+            fuzz_uevent(&whole[..length]);
+            let mut changed = whole.clone();
+            changed[length] ^= 0x3d;
+            fuzz_uevent(&changed);
+        }
+    }
+
+    #[test]
+    fn a_scan_reports_what_no_uevent_told_and_its_late_uevent_is_dropped() {
+        let tree = TestTree::new();
+        let mut watch = LockspaceWatch::new(tree.root().clone());
+        let online = |of: &[u8]| Event::Online { lockspace: name(of) };
+        tree.lockspace("told");
+        assert_eq!(
+            watch.uevent(Uevent::Online { lockspace: name(b"told") }),
+            Some(online(b"told"))
+        );
+        tree.lockspace("lost");
+        assert_eq!(watch.rescan().unwrap(), [online(b"lost")]);
+        assert_eq!(watch.rescan().unwrap(), []);
+        assert_eq!(watch.uevent(Uevent::Online { lockspace: name(b"lost") }), None);
+        // A second one in the same life is for the core to refuse.
+        assert_eq!(
+            watch.uevent(Uevent::Online { lockspace: name(b"lost") }),
+            Some(online(b"lost"))
+        );
+    }
+
+    #[test]
+    fn a_lockspace_made_again_is_reported_again() {
+        let tree = TestTree::new();
+        let mut watch = LockspaceWatch::new(tree.root().clone());
+        tree.lockspace("fs");
+        assert_eq!(watch.rescan().unwrap().len(), 1);
+        // Moved away rather than removed, so that the inode number is not given to the next directory.
+        std::fs::rename(tree.path("sys/kernel/dlm/fs"), tree.path("old")).unwrap();
+        tree.lockspace("fs");
+        assert!(watch.uevent(Uevent::Online { lockspace: name(b"fs") }).is_some());
+        std::fs::rename(tree.path("sys/kernel/dlm/fs"), tree.path("older")).unwrap();
+        tree.lockspace("fs");
+        assert_eq!(watch.rescan().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_real_socket_opens_and_drops_what_processes_send() {
+        let mut socket = UeventSocket::open().unwrap();
+        let ours = nix::sys::socket::getsockname::<NetlinkAddr>(socket.socket.as_raw_fd()).unwrap();
+        let from = nix::sys::socket::socket(
+            AddressFamily::Netlink,
+            SockType::Datagram,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::NetlinkKObjectUEvent,
+        )
+        .unwrap();
+        let forged = lockspace_uevent("online", b"fs", &[]);
+        let to = NetlinkAddr::new(ours.pid(), 0);
+        nix::sys::socket::sendto(from.as_raw_fd(), &forged, &to, MsgFlags::empty()).unwrap();
+        let waited = std::time::Duration::from_millis(100);
+        while let Ok(received) = tokio::time::timeout(waited, socket.next()).await {
+            assert_ne!(received.unwrap(), Received::Datagram(&forged));
+        }
+    }
+}
