@@ -1,18 +1,24 @@
 //! Prints what corosync says, one event a line, and takes requests from stdin, one a line:
 //!
-//! `join G`, `leave G`, `send G TEXT`, `kill NODE`, `answer yes|no`, `addresses NODE`, `cmap KEY`, `descriptors`,
-//! `pause` and `resume` (the taking of events), `end G...`, `drop`.
+//! `join G`, `leave G`, `send G TEXT`, `kill NODE`, `answer yes|no`, `addresses NODE`, `cmap KEY`, `descriptors` (those that
+//! the libraries have opened and a program run by us would inherit),
+//! `pause` and `resume` (the taking of events), `alternate G H N` (N pairs of messages over connections of their own, each
+//! to G and then to H), `end G...`, `drop`.
 //!
 //! The integration tests run it beside a corosync of their own.
 
+use corosync::Dispatch;
 use corosync::cfg::ShutdownAnswer;
 use corosync::cmap::Cmap;
-use corosync::cpg::{GroupName, Process, Reason};
-use corosync::thread::{Event, Events, Handle, Limits, Services, start};
+use corosync::cpg::{Cpg, CpgEvent, GroupName, Process, Reason};
+use corosync::thread::{Event, Events, Handle, Limits, Services, retry, start};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::BufRead as _;
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Whether the reader of events holds still.
 #[derive(Default)]
@@ -31,6 +37,7 @@ impl Gate {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    let inherited = kept_descriptors()?;
     let services = Services::connect(Duration::from_secs(5))?;
     println!("local {}", services.cfg().local_node()?);
     let limits = Limits { events: 16, ..Limits::default() };
@@ -38,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let gate = Arc::new(Gate::default());
     let reader_gate = Arc::clone(&gate);
     std::thread::spawn(move || {
-        if let Err(error) = requests(handle, &reader_gate) {
+        if let Err(error) = requests(handle, &reader_gate, &inherited) {
             println!("error {error}");
         }
     });
@@ -55,7 +62,11 @@ fn print_events(mut events: Events<String>, gate: &Gate) {
 }
 
 /// Read requests until stdin ends, which drops the handle as `drop` does.
-fn requests(handle: Handle<String>, gate: &Gate) -> Result<(), Box<dyn Error>> {
+fn requests(
+    handle: Handle<String>,
+    gate: &Gate,
+    inherited: &BTreeSet<u32>,
+) -> Result<(), Box<dyn Error>> {
     for request in std::io::stdin().lock().lines() {
         let request = request?;
         let mut words = request.splitn(3, ' ');
@@ -70,7 +81,14 @@ fn requests(handle: Handle<String>, gate: &Gate) -> Result<(), Box<dyn Error>> {
             "answer" => handle.answer_shutdown(ShutdownAnswer::No),
             "addresses" => handle.node_addresses(first.parse()?),
             "cmap" => println!("cmap {first} {:?}", Cmap::connect()?.get(first)?),
-            "descriptors" => println!("descriptors {}", kept_descriptors()?),
+            "descriptors" => {
+                let kept = kept_descriptors()?;
+                println!("descriptors {:?}", kept.difference(inherited).collect::<Vec<_>>());
+            }
+            "alternate" => {
+                let (second, pairs) = rest.split_once(' ').unwrap_or_default();
+                alternate(first, second, pairs.parse()?)?;
+            }
             "pause" => gate.set(true),
             "resume" => gate.set(false),
             "end" => {
@@ -85,21 +103,60 @@ fn requests(handle: Handle<String>, gate: &Gate) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Numbers of descriptors above stderr that a program run by us would inherit.
-fn kept_descriptors() -> Result<String, Box<dyn Error>> {
-    let mut kept = Vec::new();
+/// Send in an order that is known: a message to the first group has come back before one to the second is sent.
+fn alternate(first: &str, second: &str, pairs: u32) -> corosync::Result<()> {
+    let until = Instant::now() + Duration::from_secs(10);
+    let groups = [Cpg::connect()?, Cpg::connect()?];
+    for (cpg, name) in groups.iter().zip([first, second]) {
+        let name = GroupName::with_nul(name.as_bytes())?;
+        retry(until, || cpg.join(&name))?;
+    }
+    let [leader, follower] = &groups;
+    for pair in 0..pairs {
+        let text = pair.to_string();
+        retry(until, || leader.send(text.as_bytes()))?;
+        await_message(leader, &text)?;
+        retry(until, || follower.send(text.as_bytes()))?;
+    }
+    Ok(())
+}
+
+/// Wait for a message with this text.
+fn await_message(cpg: &Cpg, text: &str) -> corosync::Result<()> {
+    loop {
+        match cpg.dispatch_one()? {
+            Dispatch::Idle => {
+                let mut fds = [PollFd::new(cpg.as_fd(), PollFlags::POLLIN)];
+                poll(&mut fds, PollTimeout::NONE)
+                    .map_err(|errno| corosync::Error::System { call: "poll", errno })?;
+            }
+            Dispatch::Events(events) => {
+                let is_wanted = |event: &CpgEvent| match event {
+                    CpgEvent::Message { bytes, .. } => bytes == text.as_bytes(),
+                    CpgEvent::Confchg { .. } | CpgEvent::Ring { .. } => false,
+                };
+                if events.iter().any(is_wanted) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Descriptors that a program run by us would inherit.
+fn kept_descriptors() -> Result<BTreeSet<u32>, Box<dyn Error>> {
+    let mut kept = BTreeSet::new();
     for entry in std::fs::read_dir("/proc/self/fdinfo")? {
         let entry = entry?;
-        let number: u32 = entry.file_name().to_string_lossy().parse()?;
         let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
         let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
         let flags = u64::from_str_radix(flags.unwrap_or_default().trim(), 8)?;
         // O_CLOEXEC of asm-generic/fcntl.h.
-        if number > 2 && flags & 0o2_000_000 == 0 {
-            kept.push(number.to_string());
+        if flags & 0o2_000_000 == 0 {
+            kept.insert(entry.file_name().to_string_lossy().parse()?);
         }
     }
-    Ok(kept.join(","))
+    Ok(kept)
 }
 
 fn nodes(processes: &[Process]) -> String {

@@ -146,7 +146,8 @@ impl Cpg {
     }
 
     /// Multicast to the joined group, in agreed order. Messages of more than about a megabyte go in pieces, and the
-    /// call then waits until all have gone.
+    /// call then waits until all have gone. The call puts the message where corosync will fetch it: between connections, even
+    /// of one process, there is no order of sending.
     ///
     /// # Errors
     /// Corosync's; `CS_ERR_TRY_AGAIN` while its queue is full or the ring changes: nothing was sent.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// `cs_error_t` of corosync/corotypes.h, without `CS_OK`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Code(i32);
 
 /// Values and names of corosync/corotypes.h.
@@ -88,6 +88,12 @@ impl fmt::Display for Code {
             Some(name) => f.write_str(name),
             None => write!(f, "corosync error {}", self.0),
         }
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
