@@ -238,13 +238,14 @@ impl Daemons {
 
     fn add(&mut self, node: NodeId, we_joined: bool, out: &mut Out<'_>) {
         let now = out.now.mono;
+        let is_us = node == self.our_node;
         let entry = self.node_mut(node);
         if entry.membership.is_member() {
             return;
         }
         entry.membership = Membership::Silent;
         entry.add_time = now;
-        entry.older_than_us = we_joined;
+        entry.older_than_us = we_joined && !is_us;
         entry.says_unknown = false;
         entry.told = 0;
         entry.owed = if we_joined { 0 } else { crate::fipu::OWED_TO_JOINER };
