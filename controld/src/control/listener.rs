@@ -1,9 +1,9 @@
 //! Binding the abstract sockets, and accepting clients with bounds that nobody can use against others.
 //!
 //! Clients are accepted at once and sorted by what the kernel says of them: those who may command, and the rest. Each
-//! class has its own room: so many are served side by side, so many more wait in order of arrival, and beyond that
-//! clients of this class are turned away. So a flood of unprivileged connections neither fills the backlog nor takes a
-//! place from root.
+//! class has its own room: so many are served side by side, so many more wait in order of arrival. Beyond that, those who
+//! may command wait in the backlog, and the rest are turned away. So a flood of unprivileged connections neither fills
+//! the backlog nor takes a place from root.
 
 use super::ControlError;
 use super::peer::{Access, Peer, Trust};
@@ -14,7 +14,7 @@ use std::os::unix::net::{SocketAddr, UnixListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Commands that may wait for the driver; further clients wait with theirs.
 pub const COMMANDS_MAX: usize = 64;
@@ -122,25 +122,43 @@ pub(crate) async fn serve(
         };
         // Without credentials there is nothing to decide by.
         if let Ok(credentials) = stream.peer_cred() {
-            admit(stream, Peer::new(&credentials, &access), &mut rooms, served.clone());
+            let peer = Peer::new(&credentials, &access);
+            if let Some(place) = rooms.of(peer.trust).place(peer).await {
+                begin(stream, peer, place, served.clone());
+            }
         }
     }
 }
 
-fn admit(stream: UnixStream, peer: Peer, rooms: &mut Rooms, served: impl Served) {
-    let room = rooms.of(peer.trust);
-    let Ok(place) = Arc::clone(&room.connected).try_acquire_owned() else {
-        if !room.overflowed {
-            room.overflowed = true;
-            tracing::warn!(uid = peer.uid, "too many clients of a local socket: some turned away");
+/// A client's place among the connected, and the queue for being served.
+struct Place {
+    connected: OwnedSemaphorePermit,
+    turn: Arc<Semaphore>,
+}
+
+impl Room {
+    /// `None`: this client is turned away. Who may command waits, and whoever comes later behind it in the backlog:
+    /// that can be trusted not to be a means of attack.
+    async fn place(&mut self, peer: Peer) -> Option<Place> {
+        let connected = Arc::clone(&self.connected);
+        let connected = match peer.trust {
+            Trust::Commands => connected.acquire_owned().await.ok(),
+            Trust::Queries => connected.try_acquire_owned().ok(),
+        };
+        if connected.is_none() && !self.overflowed {
+            self.overflowed = true;
+            let uid = peer.uid;
+            tracing::warn!(uid, "too many clients of a local socket: some are turned away");
         }
-        return;
-    };
-    let turn = Arc::clone(&room.served);
+        Some(Place { connected: connected?, turn: Arc::clone(&self.served) })
+    }
+}
+
+fn begin(stream: UnixStream, peer: Peer, place: Place, served: impl Served) {
     tokio::spawn(async move {
         // The semaphore is fair, so clients are served in the order in which they came. It is never closed.
-        let _turn = turn.acquire_owned().await;
+        let _turn = place.turn.acquire_owned().await;
         served.client(stream, peer).await;
-        drop(place);
+        drop(place.connected);
     });
 }

@@ -2,7 +2,7 @@
 //! so that a busy daemon can still be looked at; and commands, which become [`Command`] values for the driver.
 //!
 //! Nothing a client does can hold up anybody else: each connection is a task with bounds on time, bytes and number, and
-//! clients without rights are counted apart from those with (see [`listener`]).
+//! clients without rights are counted apart from those with.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,14 +20,14 @@
     )
 )]
 
-pub mod answer;
-pub mod commands;
-pub mod listener;
-pub mod log_ring;
-pub mod peer;
-pub mod queries;
-pub mod request;
-pub mod text;
+mod answer;
+mod commands;
+mod listener;
+mod log_ring;
+mod peer;
+mod queries;
+mod request;
+mod text;
 
 #[cfg(test)]
 mod golden;
@@ -45,7 +45,7 @@ pub use commands::serve_commands;
 pub use listener::{COMMANDS_MAX, bind};
 pub use log_ring::LogRing;
 pub use peer::Access;
-pub use queries::{Sources, serve_queries, start_query_thread};
+pub use queries::{Sources, monotonic_seconds, serve_queries, start_query_thread};
 pub use request::fuzz_request;
 
 /// What the query socket shows. The driver publishes a new one after each batch of events, and before it replies to a
