@@ -93,7 +93,9 @@ fn requests(
             "resume" => gate.set(false),
             "end" => {
                 let groups = request.split(' ').skip(1).map(str::to_owned).collect();
-                handle.end(groups);
+                if !handle.end(groups).wait(Duration::from_secs(5)) {
+                    println!("late");
+                }
                 return Ok(());
             }
             "drop" => return Ok(()),

@@ -8,7 +8,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Counted for every request beside its bytes, so that empty ones are bounded too.
 const REQUEST_OVERHEAD: usize = 64;
@@ -61,23 +62,27 @@ struct Inbox<K> {
     /// Cost of all requests that corosync has not taken, those in the thread's own queues included.
     waiting: BTreeMap<Option<K>, usize>,
     overflow: Option<Connection<K>>,
-    closed: bool,
+    /// The thread has ended, and all connections are closed.
+    ended: bool,
 }
 
 /// What the thread finds when it looks.
 pub(super) struct Found<K> {
     pub(super) commands: VecDeque<Command<K>>,
     pub(super) overflow: Option<Connection<K>>,
-    pub(super) closed: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Shared<K: Key> {
     inbox: Mutex<Inbox<K>>,
+    /// With `inbox`: the thread has ended.
+    ended: Condvar,
     wake: EventFd,
     limits: Limits,
     /// The thread waits for the reader to take an event.
     stalled: AtomicBool,
+    /// Nobody will take events any more.
+    reader_gone: AtomicBool,
     /// Bytes of messages in the channel.
     event_bytes: AtomicUsize,
     /// The event after the channel's last; it needs no room there.
@@ -93,13 +98,15 @@ impl<K: Key> Shared<K> {
             commands: VecDeque::new(),
             waiting: BTreeMap::new(),
             overflow: None,
-            closed: false,
+            ended: false,
         };
         Ok(Self {
             inbox: Mutex::new(inbox),
+            ended: Condvar::new(),
             wake,
             limits,
             stalled: AtomicBool::new(false),
+            reader_gone: AtomicBool::new(false),
             event_bytes: AtomicUsize::new(0),
             last_words: Mutex::new(None),
         })
@@ -118,7 +125,7 @@ impl<K: Key> Shared<K> {
     pub(super) fn push(&self, command: Command<K>) {
         {
             let mut inbox = self.inbox();
-            if inbox.closed || inbox.overflow.is_some() {
+            if inbox.ended || inbox.overflow.is_some() {
                 return;
             }
             let waiting = inbox.waiting.entry(command.owner().cloned()).or_default();
@@ -133,10 +140,18 @@ impl<K: Key> Shared<K> {
         self.wake();
     }
 
-    /// End the thread without leaving any group.
-    pub(super) fn close(&self) {
-        self.inbox().closed = true;
+    /// Nobody will take events any more: nothing more is read from corosync.
+    pub(super) fn reader_gone(&self) {
+        self.reader_gone.store(true, Ordering::SeqCst);
         self.wake();
+    }
+
+    /// Wait for the end of the thread; `false` where `patience` is over before.
+    pub(super) fn await_end(&self, patience: Duration) -> bool {
+        let inbox = self.inbox();
+        let waited = self.ended.wait_timeout_while(inbox, patience, |inbox| !inbox.ended);
+        let (_inbox, result) = waited.unwrap_or_else(PoisonError::into_inner);
+        !result.timed_out()
     }
 
     /// For poll.
@@ -149,11 +164,7 @@ impl<K: Key> Shared<K> {
         // Fails where nobody has woken us since. Before the look, so that what comes during it wakes us again.
         let _not_woken = self.wake.read();
         let mut inbox = self.inbox();
-        Found {
-            commands: std::mem::take(&mut inbox.commands),
-            overflow: inbox.overflow.clone(),
-            closed: inbox.closed,
-        }
+        Found { commands: std::mem::take(&mut inbox.commands), overflow: inbox.overflow.clone() }
     }
 
     /// A request with so many bytes no longer waits.
@@ -185,10 +196,13 @@ impl<K: Key> Shared<K> {
         self.event_bytes.fetch_add(message_bytes(event), Ordering::SeqCst);
     }
 
-    /// Whether `has_slot` and the bytes leave room for an event. If not, taking one wakes the thread.
+    /// Whether somebody reads, and `has_slot` and the bytes leave room for an event. If not, taking one wakes the thread.
     pub(super) fn has_room(&self, has_slot: impl Fn() -> bool) -> bool {
-        let room =
-            || has_slot() && self.event_bytes.load(Ordering::SeqCst) < self.limits.event_bytes;
+        let room = || {
+            !self.reader_gone.load(Ordering::SeqCst)
+                && has_slot()
+                && self.event_bytes.load(Ordering::SeqCst) < self.limits.event_bytes
+        };
         if room() {
             return true;
         }
@@ -200,8 +214,9 @@ impl<K: Key> Shared<K> {
     pub(super) fn leave_last_words(&self, event: Option<Event<K>>) {
         *self.last_words.lock().unwrap_or_else(PoisonError::into_inner) = event;
         let mut inbox = self.inbox();
-        inbox.closed = true;
+        inbox.ended = true;
         inbox.commands.clear();
+        self.ended.notify_all();
     }
 
     pub(super) fn take_last_words(&self) -> Option<Event<K>> {

@@ -237,7 +237,7 @@ pub fn start<K: Key>(services: Services, limits: Limits) -> Result<(Handle<K>, E
     Ok((Handle { shared: Arc::clone(&shared), ended: false }, Events { shared, receiver }))
 }
 
-/// Takes requests. Dropping it closes all connections without leaving a group.
+/// Takes requests. Dropping it ends the thread as [`Handle::end`] does, leaving no other group than was asked for.
 #[derive(Debug)]
 pub struct Handle<K: Key> {
     shared: Arc<Shared<K>>,
@@ -284,23 +284,39 @@ impl<K: Key> Handle<K> {
         self.shared.push(Command::Addresses { node });
     }
 
-    /// The orderly end: send what waits, leave these groups in order, close all connections. [`Events::recv`] answers
-    /// `None` when all is done; nothing more is read from corosync meanwhile. Other groups see our process end.
-    pub fn end(mut self, leave: Vec<K>) {
+    /// The orderly end: leave these groups in order, behind all requests made before, then close all connections. A
+    /// group that is not named sees our process end. Nothing more is read from corosync meanwhile.
+    pub fn end(mut self, leave: Vec<K>) -> Ending<K> {
         self.ended = true;
         self.shared.push(Command::End { leave });
+        Ending { shared: Arc::clone(&self.shared) }
     }
 }
 
 impl<K: Key> Drop for Handle<K> {
     fn drop(&mut self) {
         if !self.ended {
-            self.shared.close();
+            self.shared.push(Command::End { leave: Vec::new() });
         }
     }
 }
 
-/// Gives events. Dropping it ends the thread.
+/// An end on its way.
+#[derive(Debug)]
+pub struct Ending<K: Key> {
+    shared: Arc<Shared<K>>,
+}
+
+impl<K: Key> Ending<K> {
+    /// Wait until corosync has taken all requests, or was lost, and all connections are closed. `false` where
+    /// `patience` is over before: the end of the process closes what is left.
+    #[must_use]
+    pub fn wait(&self, patience: Duration) -> bool {
+        self.shared.await_end(patience)
+    }
+}
+
+/// Gives events. After its drop nothing more is read from corosync; requests are still carried out.
 #[derive(Debug)]
 pub struct Events<K: Key> {
     shared: Arc<Shared<K>>,
@@ -333,7 +349,7 @@ impl<K: Key> Events<K> {
 
 impl<K: Key> Drop for Events<K> {
     fn drop(&mut self) {
-        self.shared.close();
+        self.shared.reader_gone();
     }
 }
 

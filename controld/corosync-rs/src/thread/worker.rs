@@ -97,9 +97,6 @@ impl<K: Key> Worker<K> {
             if let Some(connection) = found.overflow {
                 return Err((connection, self.shared.overflow()));
             }
-            if found.closed {
-                return Ok(());
-            }
             for command in found.commands {
                 self.take(command);
             }
@@ -234,7 +231,7 @@ impl<K: Key> Worker<K> {
             }
             self.shared.event_given(&event);
             if self.events.try_send(event).is_err() {
-                // Nobody reads any more: the reader's end closes the inbox too, which the next look finds.
+                // Nobody reads any more, and nobody misses it.
                 break;
             }
         }

@@ -184,6 +184,22 @@ fn both_nodes_see_one_order_of_joins_messages_and_departures() {
     third.ask("drop");
     first.lines.expect("confchg h members=1 joined= left=2:ProcDown");
     third.lines.expect("over");
+    // What was asked for before is still done.
+    let mut fourth = nodes[1].watch();
+    fourth.ask("join i");
+    first.ask("join i");
+    first.lines.until("both in i", |lines| {
+        let both = |line: &&String| {
+            line.starts_with("confchg i members=1,2") || line.starts_with("confchg i members=2,1")
+        };
+        lines.iter().find(both).cloned()
+    });
+    fourth.ask("send i goodbye");
+    fourth.ask("leave i");
+    fourth.ask("drop");
+    fourth.lines.expect("over");
+    first.lines.expect("confchg i members=1 joined= left=2:Leave");
+    first.lines.expect("message i from=2 goodbye");
 }
 
 #[test]
