@@ -3,6 +3,8 @@
 //! What happens comes as [`dlm_core::event::Event`]s over one bounded channel: `Quorum`, `Nodelist`, `Confchg`, `Ring`,
 //! `Message`, `BadMessage`, `JoinFailed`, `ShutdownQuestion`, `ClusterLost`.
 
+pub mod corosync;
+
 use dlm_core::types::{Group, NodeId};
 
 /// What any cluster must offer. Requests neither block nor fail; what becomes of them comes as an event.

@@ -1,0 +1,364 @@
+//! The cluster seam over corosync: groups through CPG, membership and quorum from the quorum service, removal of nodes
+//! and the shutdown question through cfg, the cluster's configuration from cmap.
+//!
+//! Only translates: numbers become checked types, bytes become packets, corosync's words become text. What any of it
+//! means is decided in the core (spec/cluster-protocol.md section 1, spec/lockspace-recovery.md sections 10 to 14).
+
+use crate::cluster::Cluster;
+use crate::wire;
+use corosync::cfg::{ShutdownAnswer, ShutdownKind};
+use corosync::cmap::Cmap;
+use corosync::cpg::{GroupName, Process, Reason};
+use corosync::thread::{self, Connection, Events, Handle, Limits, Services};
+use dlm_core::event::{Confchg, Event, JoinReason, LeaveReason};
+use dlm_core::types::{Group, NodeId, RingId};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// The reason that corosync on a removed node logs, as the C daemon gives it.
+const KICK_REASON: &str = "dlm_controld";
+
+/// `nodelist.node.N` is read up to here, should the list have no end: twice what corosync itself supports.
+const NODELIST_MAX: usize = 128;
+
+/// The daemon's end waits so long for corosync to take a leave or a removal asked for before; the requests are in
+/// corosync's hands within milliseconds unless its ring is just changing.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why there is no cluster to work in.
+#[derive(Debug, thiserror::Error)]
+pub enum CorosyncError {
+    /// Corosync does not run, or does not let us in.
+    #[error("cannot connect to corosync's {service} service (is corosync running?): {source}")]
+    Connect {
+        /// Which service.
+        service: &'static str,
+        /// Call and error.
+        source: corosync::Error,
+    },
+    /// A value of cmap cannot be read.
+    #[error("cannot read cmap {key}: {source}")]
+    Cmap {
+        /// The key.
+        key: String,
+        /// Call and error.
+        source: corosync::Error,
+    },
+    /// Corosync says that we are node 0, or will not say.
+    #[error("corosync does not tell our node id")]
+    NoLocalNode,
+    /// The cluster has no name, which the kernel needs.
+    #[error("cmap totem.cluster_name is not set")]
+    NoClusterName,
+    /// The thread that speaks with corosync could not be started.
+    #[error("cannot start the corosync thread: {source}")]
+    Thread {
+        /// The system call and its error.
+        source: corosync::Error,
+    },
+}
+
+/// What corosync's configuration says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    /// The own node.
+    pub local: NodeId,
+    /// The nodes of corosync.conf, the own one among them, in the order of the file.
+    pub nodes: Vec<NodeId>,
+    /// `quorum.two_node` is on.
+    pub two_node: bool,
+    /// `totem.cluster_name`
+    pub cluster_name: String,
+}
+
+/// A connected cluster.
+pub struct Started {
+    /// Takes requests.
+    pub cluster: Corosync,
+    /// Brings events.
+    pub feed: Feed,
+    /// Read once: corosync's node list is read at the start only, as the C daemon does.
+    pub configuration: Configuration,
+}
+
+/// Connect to corosync, read its configuration, and begin to listen. Blocks, up to about `patience` where corosync is
+/// only just starting; no group is joined.
+///
+/// # Errors
+/// What is missing, named.
+pub fn start(patience: Duration) -> Result<Started, CorosyncError> {
+    let until = Instant::now() + patience;
+    let connect = |service| move |source| CorosyncError::Connect { service, source };
+    let services = Services::connect(patience).map_err(connect("cfg or quorum"))?;
+    let cmap = thread::retry(until, Cmap::connect).map_err(connect("cmap"))?;
+    let local = thread::retry(until, || services.cfg().local_node()).map_err(connect("cfg"))?;
+    let local = NodeId::new(local).ok_or(CorosyncError::NoLocalNode)?;
+    let configuration = read_configuration(&cmap, local)?;
+    let (handle, events) = thread::start(services, Limits::default())
+        .map_err(|source| CorosyncError::Thread { source })?;
+    Ok(Started { cluster: Corosync { handle: Some(handle) }, feed: Feed { events }, configuration })
+}
+
+fn read_configuration(cmap: &Cmap, local: NodeId) -> Result<Configuration, CorosyncError> {
+    let get = |key: &str| {
+        let fault = |source| CorosyncError::Cmap { key: key.to_owned(), source };
+        thread::retry(Instant::now() + END_PATIENCE, || cmap.get(key)).map_err(fault)
+    };
+    let mut nodes = Vec::new();
+    for at in 0..NODELIST_MAX {
+        let Some(id) = get(&format!("nodelist.node.{at}.nodeid"))? else { break };
+        nodes.extend(id.as_u64().and_then(|id| NodeId::new(u32::try_from(id).ok()?)));
+    }
+    let two_node = get("quorum.two_node")?.and_then(|value| value.as_u64()) == Some(1);
+    let name = get("totem.cluster_name")?;
+    let name = name.as_ref().and_then(|value| value.as_text()).filter(|name| !name.is_empty());
+    let cluster_name = name.ok_or(CorosyncError::NoClusterName)?.to_owned();
+    Ok(Configuration { local, nodes, two_node, cluster_name })
+}
+
+/// The requests' side. Its drop waits, bounded, until corosync has what was asked for: a leave that does not get out
+/// would be a failure to the others. Groups that were not left see this process end.
+pub struct Corosync {
+    /// Present until the drop.
+    handle: Option<Handle<Group>>,
+}
+
+impl Cluster for Corosync {
+    fn join(&mut self, group: &Group) {
+        // The longest group name, of a lockspace with 64 bytes, has 72 with its NUL: corosync takes 128.
+        if let (Some(handle), Ok(name)) = (&self.handle, GroupName::with_nul(&group.cpg_name())) {
+            handle.join(group.clone(), name);
+        }
+    }
+
+    fn leave(&mut self, group: &Group) {
+        if let Some(handle) = &self.handle {
+            handle.leave(group.clone());
+        }
+    }
+
+    fn send(&mut self, group: &Group, message: Vec<u8>) {
+        if let Some(handle) = &self.handle {
+            handle.send(group.clone(), message);
+        }
+    }
+
+    fn kick(&mut self, node: NodeId) {
+        if let Some(handle) = &self.handle {
+            // Fails only for a reason with a NUL.
+            let _has_no_nul = handle.kill_node(node.get(), KICK_REASON);
+        }
+    }
+
+    fn answer_shutdown(&mut self, allow: bool) {
+        if let Some(handle) = &self.handle {
+            handle.answer_shutdown(if allow { ShutdownAnswer::Yes } else { ShutdownAnswer::No });
+        }
+    }
+}
+
+impl Drop for Corosync {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle.take() {
+            // Late: corosync does not answer, and the end of the process closes the connections.
+            let _in_time = handle.end(Vec::new()).wait(END_PATIENCE);
+        }
+    }
+}
+
+/// The events' side.
+pub struct Feed {
+    events: Events<Group>,
+}
+
+impl Feed {
+    /// Pass events on until the last one, or until nobody takes them. For a task of its own.
+    pub async fn run(mut self, events: mpsc::Sender<Event>) {
+        while let Some(event) = self.recv().await {
+            if events.send(event).await.is_err() {
+                break;
+            }
+        }
+    }
+
+    /// The next event; `None` after `ClusterLost` or the end of [`Corosync`].
+    pub async fn recv(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = translate(self.events.recv().await?) {
+                return Some(event);
+            }
+        }
+    }
+}
+
+/// `None` for what the core has no use for.
+fn translate(event: thread::Event<Group>) -> Option<Event> {
+    Some(match event {
+        thread::Event::Nodelist { ring: _, joined, left } => {
+            Event::Nodelist { joined: nodes(joined), left: nodes(left) }
+        }
+        thread::Event::Quorum { quorate, ring, members, addresses } => Event::Quorum {
+            quorate,
+            ring: ring_id(ring),
+            members: nodes(members),
+            addresses: by_node(addresses),
+        },
+        thread::Event::Confchg { key, members, joined, left } => {
+            Event::Confchg { group: key, change: confchg(&members, &joined, &left) }
+        }
+        thread::Event::Ring { key, ring, members: _ } => {
+            Event::Ring { group: key, ring: ring_id(ring) }
+        }
+        thread::Event::Message { key, from, bytes } => message(key, from, &bytes)?,
+        thread::Event::JoinFailed { key, error } => {
+            Event::JoinFailed { group: key, why: error.to_string() }
+        }
+        thread::Event::ShutdownQuestion(ShutdownKind::Request | ShutdownKind::Regardless) => {
+            Event::ShutdownQuestion
+        }
+        // Corosync goes at once, whatever is answered: its loss is the event.
+        thread::Event::ShutdownQuestion(ShutdownKind::Immediate) => return None,
+        // Never asked for: quorum events carry the addresses.
+        thread::Event::NodeAddresses { .. } => return None,
+        thread::Event::Lost { connection, loss } => {
+            Event::ClusterLost { why: format!("{}: {loss}", connection_name(&connection)) }
+        }
+    })
+}
+
+fn connection_name(connection: &Connection<Group>) -> String {
+    match connection {
+        Connection::Cfg => "corosync cfg".to_owned(),
+        Connection::Quorum => "corosync quorum".to_owned(),
+        Connection::Group(group) => format!("corosync cpg {group}"),
+    }
+}
+
+/// The one place where bytes of a group become a packet. A sender without a node id cannot be.
+fn message(group: Group, from: Process, bytes: &[u8]) -> Option<Event> {
+    let from = NodeId::new(from.node)?;
+    Some(match wire::decode(bytes) {
+        Ok(packet) => Event::Message { group, from, packet, length: bytes.len() },
+        Err(error) => Event::BadMessage { group, from, why: error.to_string() },
+    })
+}
+
+fn confchg(
+    members: &[Process],
+    joined: &[(Process, Reason)],
+    left: &[(Process, Reason)],
+) -> Confchg {
+    let member = |process: &Process| NodeId::new(process.node);
+    Confchg {
+        members: members.iter().filter_map(member).collect(),
+        joined: joined
+            .iter()
+            .filter_map(|(process, reason)| Some((member(process)?, join_reason(*reason))))
+            .collect(),
+        left: left
+            .iter()
+            .filter_map(|(process, reason)| Some((member(process)?, leave_reason(*reason))))
+            .collect(),
+    }
+}
+
+const fn join_reason(reason: Reason) -> JoinReason {
+    match reason {
+        Reason::NodeUp => JoinReason::NodeUp,
+        Reason::Join | Reason::Leave | Reason::NodeDown | Reason::ProcDown | Reason::Other(_) => {
+            JoinReason::Join
+        }
+    }
+}
+
+/// Only a leave is a leave. What corosync has no word for is a failure that needs no new ring.
+const fn leave_reason(reason: Reason) -> LeaveReason {
+    match reason {
+        Reason::Leave => LeaveReason::Leave,
+        Reason::NodeDown => LeaveReason::NodeDown,
+        Reason::ProcDown | Reason::Join | Reason::NodeUp | Reason::Other(_) => {
+            LeaveReason::ProcDown
+        }
+    }
+}
+
+const fn ring_id(ring: corosync::RingId) -> RingId {
+    RingId { node: ring.node, seq: ring.seq }
+}
+
+/// Node id 0 is nobody.
+fn nodes(ids: Vec<u32>) -> Vec<NodeId> {
+    ids.into_iter().filter_map(NodeId::new).collect()
+}
+
+fn by_node(addresses: BTreeMap<u32, Vec<SocketAddr>>) -> BTreeMap<NodeId, Vec<SocketAddr>> {
+    let known = |(node, addresses)| Some((NodeId::new(node)?, addresses));
+    addresses.into_iter().filter_map(known).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corosync::thread::Loss;
+
+    fn node(id: u32) -> NodeId {
+        NodeId::new(id).expect("not 0")
+    }
+
+    const fn process(node: u32) -> Process {
+        Process { node, pid: 100 }
+    }
+
+    #[test]
+    fn configuration_changes_keep_order_and_reasons() {
+        let event = translate(thread::Event::Confchg {
+            key: Group::Daemon,
+            members: vec![process(2), process(1)],
+            joined: vec![(process(2), Reason::NodeUp)],
+            left: vec![
+                (process(3), Reason::Leave),
+                (process(4), Reason::NodeDown),
+                (process(5), Reason::ProcDown),
+                (process(6), Reason::Other(9)),
+            ],
+        });
+        let change = Confchg {
+            members: vec![node(2), node(1)],
+            joined: vec![(node(2), JoinReason::NodeUp)],
+            left: vec![
+                (node(3), LeaveReason::Leave),
+                (node(4), LeaveReason::NodeDown),
+                (node(5), LeaveReason::ProcDown),
+                (node(6), LeaveReason::ProcDown),
+            ],
+        };
+        assert_eq!(event, Some(Event::Confchg { group: Group::Daemon, change }));
+    }
+
+    #[test]
+    fn bytes_that_are_no_message_are_told_with_their_sender() {
+        let bytes = vec![1, 2, 3];
+        let event =
+            translate(thread::Event::Message { key: Group::Daemon, from: process(2), bytes });
+        assert!(matches!(event, Some(Event::BadMessage { from, .. }) if from == node(2)));
+    }
+
+    #[test]
+    fn a_loss_names_connection_and_cause() {
+        let event = translate(thread::Event::Lost {
+            connection: Connection::Group(Group::Daemon),
+            loss: Loss::HangUp,
+        });
+        let why = "corosync cpg dlm:controld: corosync hung up".to_owned();
+        assert_eq!(event, Some(Event::ClusterLost { why }));
+    }
+
+    #[test]
+    fn only_a_question_that_waits_for_an_answer_is_passed_on() {
+        let ask = |kind| translate(thread::Event::ShutdownQuestion(kind));
+        assert_eq!(ask(ShutdownKind::Request), Some(Event::ShutdownQuestion));
+        assert_eq!(ask(ShutdownKind::Immediate), None);
+    }
+}
