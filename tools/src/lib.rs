@@ -1,1 +1,18 @@
-//! Shared parts of the tools.
+//! Shared parts of `dlm_tool` and `dlm_stonith`: everything but the few lines of their main functions.
+//!
+//! Texts are made by pure functions over the answers of [`dlmcontrol`] and the contents of files, so that they can be
+//! compared to what the C tools print without a daemon or a kernel.
+
+pub mod args;
+pub mod device;
+pub mod ffi;
+mod fields;
+pub mod getopt;
+pub mod listing;
+pub mod lockdebug;
+pub mod lockdump;
+pub mod number;
+pub mod run;
+pub mod status;
+pub mod stonith;
+pub mod usage;
