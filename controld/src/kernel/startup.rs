@@ -1,5 +1,5 @@
-//! What the daemon does with the kernel before it begins, and after it ends. These calls are short, and run before the event loop has anything else to
-//! do.
+//! What the daemon does with the kernel before it begins, and when it ends. These calls are short, and run while the event
+//! loop has nothing else to do.
 
 use crate::kernel::attributes::{self, ClusterAttributes};
 use crate::kernel::error::KernelError;

@@ -492,4 +492,33 @@ mod tests {
             assert_ne!(received.unwrap(), Received::Datagram(&forged));
         }
     }
+
+    /// In a network namespace of its own, where nobody else hears what is sent to the group.
+    #[test]
+    fn an_overrun_is_reported_and_the_socket_goes_on() {
+        let overrun = std::thread::spawn(|| {
+            if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).is_err() {
+                eprintln!("skipped: this environment gives no network namespace");
+                return;
+            }
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut ours = UeventSocket::open().unwrap();
+                setsockopt(ours.socket.get_ref(), sockopt::RcvBuf, &4096).unwrap();
+                let from = UeventSocket::open().unwrap();
+                let group = NetlinkAddr::new(0, KERNEL_GROUP);
+                let filling = [b'x'; 1024];
+                for _ in 0..100 {
+                    let descriptor = from.socket.as_raw_fd();
+                    nix::sys::socket::sendto(descriptor, &filling, &group, MsgFlags::empty())
+                        .unwrap();
+                }
+                assert_eq!(ours.next().await.unwrap(), Received::Overrun);
+                let soon = std::time::Duration::from_millis(100);
+                tokio::time::timeout(soon, ours.next()).await.unwrap_err();
+            });
+        });
+        overrun.join().unwrap();
+    }
 }
