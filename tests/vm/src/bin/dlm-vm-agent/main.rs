@@ -1,0 +1,46 @@
+//! The one program of the harness inside a guest, linked statically, chosen by name or first word:
+//!
+//! - `init`: process 1; starts `serve` and reaps orphans
+//! - `serve`: carries out the host's requests ([`dlm_vm::protocol`])
+//! - `stamp FILE`: appends standard input to FILE, each line behind `MONOTONIC REALTIME `
+//! - `write NAME FILE`, `churn NAME DIR`, `lock NAME FILE`: workloads, acknowledged to the host
+//! - `verify FILE`: prints how many whole records FILE begins with
+//! - called as `fence_vm`: the fence agent; asks the host to switch a node off
+
+mod clocks;
+mod fence;
+mod serve;
+mod stamp;
+mod workload;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dlm-vm-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Result<()> {
+    if words.first().is_some_and(|name| name.ends_with("fence_vm")) {
+        return fence::ask();
+    }
+    match words.get(1..).unwrap_or_default() {
+        ["init"] => serve::init(),
+        ["serve"] => serve::serve(),
+        ["stamp", file] => stamp::stamp(file.as_ref()),
+        ["write", name, file] => workload::write(name, file.as_ref()),
+        ["churn", name, folder] => workload::churn(name, folder.as_ref()),
+        ["lock", name, file] => workload::lock(name, file.as_ref()),
+        ["verify", file] => workload::verify(file.as_ref()),
+        other => bail!("not a command of the agent: {other:?}"),
+    }
+}

@@ -1,0 +1,191 @@
+//! What a cluster is for: sharing a file system, and going on when a node dies.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::cluster::Cluster;
+use crate::gfs2::FILE_SYSTEM;
+use crate::host::power::Outcome;
+use crate::time::HostTime;
+use crate::timeline::Source;
+use crate::workload::Load;
+
+/// From a death to running lockspaces: token, consensus, fencing, recovery, on a busy host.
+pub(super) const RECOVERY: Duration = Duration::from_secs(90);
+/// For a workload to go on.
+pub(super) const PROGRESS: Duration = Duration::from_secs(120);
+/// A change that waits for nothing but messages.
+pub(super) const CHANGE: Duration = Duration::from_secs(40);
+
+/// Three nodes mount one file system, each with a journal of its own by its slot; what one writes the
+/// others read.
+pub(super) fn mount(cluster: &Cluster) -> Result<()> {
+    cluster.mount_gfs2(&[1, 2, 3])?;
+    for node in cluster.nodes() {
+        node.wait_lockspace(FILE_SYSTEM, &[1, 2, 3], CHANGE)?;
+        ensure!(
+            node.journal()? + 1 == u32::from(node.id()),
+            "node {} has another's journal",
+            node.id()
+        );
+        let id = node.id();
+        node.ok(&format!("echo from {id} >/mnt/gfs2/{id}; sync /mnt/gfs2/{id}"))?;
+    }
+    for node in cluster.nodes() {
+        let text = node.ok("cat /mnt/gfs2/1 /mnt/gfs2/2 /mnt/gfs2/3")?;
+        ensure!(text == "from 1\nfrom 2\nfrom 3\n", "node {} reads {text:?}", node.id());
+    }
+    ensure!(cluster.fence_log(HostTime::default()).is_empty(), "somebody was fenced");
+    Ok(())
+}
+
+/// A node unmounts, ends its daemon and corosync in order: the others go on without a pause for
+/// fencing, nobody is fenced, and the node can join and mount again without a reboot.
+pub(super) fn leave(cluster: &Cluster) -> Result<()> {
+    let begin = HostTime::now();
+    cluster.mount_gfs2(&[1, 2, 3])?;
+    let load =
+        cluster.node(1).churn(&format!("leave.{}", cluster.new_mark()), "/mnt/gfs2/churn")?;
+    load.wait_more(5, PROGRESS)?;
+    let leaver = cluster.node(3);
+    leaver.unmount()?;
+    for id in [1, 2] {
+        cluster.node(id).wait_lockspace(FILE_SYSTEM, &[1, 2], CHANGE)?;
+    }
+    leaver.ok("kill $(pgrep -o dlm_controld)")?;
+    let exit = leaver.wait_for("cat /run/daemon.exit", CHANGE)?;
+    ensure!(exit.trim() == "0", "the daemon's exit status is {exit:?}");
+    leaver.ok("killall corosync")?;
+    leaver.wait_for("! pidof corosync", CHANGE)?;
+    cluster.wait_members(&[1, 2], CHANGE)?;
+    load.wait_more(5, PROGRESS)?;
+    leaver.ok(". /vm/rc; start_corosync; start_daemon")?;
+    cluster.wait_members(&[1, 2, 3], RECOVERY)?;
+    leaver.mount()?;
+    load.wait_more(5, PROGRESS)?;
+    load.stop(PROGRESS)?;
+    let log = cluster.fence_log(begin);
+    ensure!(log.is_empty(), "fencing after a clean leave: {log:?}");
+    leaver.end_boot_delay()
+}
+
+/// A node dies while all three write: it is fenced exactly once, exactly one survivor replays its
+/// journal, the survivors' writers go on, and every record that was synced, the dead node's too, is
+/// there afterwards with the right checksum.
+pub(super) fn kill(cluster: &Cluster) -> Result<()> {
+    cluster.mount_gfs2(&[1, 2, 3])?;
+    let mark = cluster.new_mark();
+    let writers = start_writers(cluster, &mark)?;
+    let locks = cluster.node(2).lock_loop(&format!("kill.lock.{mark}"), "/mnt/gfs2/locked")?;
+    for load in writers.iter().map(|(load, _)| load).chain([&locks]) {
+        load.wait_more(10, PROGRESS)?;
+    }
+    let begin = HostTime::now();
+    cluster.node(3).kill()?;
+    for id in [1, 2] {
+        cluster.node(id).wait_lockspace(FILE_SYSTEM, &[1, 2], RECOVERY)?;
+    }
+    let survivors = || writers.iter().filter(|(load, _)| load.node() != 3).map(|(load, _)| load);
+    for load in survivors().chain([&locks]) {
+        load.wait_more(10, PROGRESS)?;
+    }
+    fenced_once(cluster, begin, 3, Outcome::WasDown)?;
+    replayed_once(cluster, begin, 2)?;
+    for load in survivors().chain([&locks]) {
+        load.stop(PROGRESS)?;
+    }
+    verify(cluster, &writers, &[1, 2])
+}
+
+/// After a death and its recovery the dead node boots, joins and mounts: it gets the journal that its
+/// death left free, reads what was written before and meanwhile, and writes.
+pub(super) fn rejoin(cluster: &Cluster) -> Result<()> {
+    cluster.mount_gfs2(&[1, 2, 3])?;
+    let mark = cluster.new_mark();
+    let writers = start_writers(cluster, &mark)?;
+    for (load, _) in &writers {
+        load.wait_more(10, PROGRESS)?;
+    }
+    cluster.node(3).kill()?;
+    for id in [1, 2] {
+        cluster.node(id).wait_lockspace(FILE_SYSTEM, &[1, 2], RECOVERY)?;
+    }
+    let back = cluster.node(3);
+    back.boot()?;
+    back.mount()?;
+    for node in cluster.nodes() {
+        node.wait_lockspace(FILE_SYSTEM, &[1, 2, 3], CHANGE)?;
+    }
+    ensure!(back.journal()? == 2, "the node came back to journal {}", back.journal()?);
+    for (load, _) in writers.iter().filter(|(load, _)| load.node() != 3) {
+        load.wait_more(10, PROGRESS)?;
+        load.stop(PROGRESS)?;
+    }
+    verify(cluster, &writers, &[3])?;
+    back.ok("echo back >/mnt/gfs2/back")?;
+    let text = cluster.node(1).ok("cat /mnt/gfs2/back")?;
+    ensure!(text == "back\n", "node 1 reads {text:?}");
+    Ok(())
+}
+
+/// A writer of records and one of names on each node; each with the records' file, if it has one.
+pub(super) fn start_writers<'a>(
+    cluster: &'a Cluster,
+    mark: &str,
+) -> Result<Vec<(Load<'a>, Option<String>)>> {
+    let mut loads = Vec::new();
+    for node in cluster.running() {
+        let path = format!("/mnt/gfs2/records.{}", node.id());
+        loads.push((node.write_records(&format!("records.{mark}"), &path)?, Some(path)));
+        loads.push((node.churn(&format!("churn.{mark}"), "/mnt/gfs2/churn")?, None));
+    }
+    Ok(loads)
+}
+
+/// Every acknowledged record is there, seen from each of these nodes.
+pub(super) fn verify(
+    cluster: &Cluster,
+    writers: &[(Load<'_>, Option<String>)],
+    readers: &[u8],
+) -> Result<()> {
+    for (load, path) in writers {
+        let Some(path) = path else { continue };
+        for reader in readers {
+            let (there, acknowledged) = (cluster.node(*reader).verify(path)?, load.acknowledged());
+            ensure!(
+                there >= acknowledged,
+                "node {reader}: {path} has {there} whole records; {acknowledged} were synced"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The power switch was asked exactly once, for this victim, with this outcome.
+pub(super) fn fenced_once(
+    cluster: &Cluster,
+    since: HostTime,
+    victim: u8,
+    outcome: Outcome,
+) -> Result<()> {
+    let log = cluster.fence_log(since);
+    ensure!(
+        matches!(log.as_slice(), [only] if only.victim == victim && only.outcome == outcome),
+        "node {victim} should have been fenced once: {log:?}"
+    );
+    Ok(())
+}
+
+/// Exactly one survivor replayed a journal.
+pub(super) fn replayed_once(cluster: &Cluster, since: HostTime, journal: u8) -> Result<()> {
+    let sign = format!("jid={journal}: Done");
+    let by: Vec<u8> = cluster
+        .timeline(since)?
+        .into_iter()
+        .filter(|entry| entry.source == Source::Kernel && entry.text.contains(&sign))
+        .map(|entry| entry.node)
+        .collect();
+    ensure!(by.len() == 1, "journal {journal} was replayed by {by:?}");
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! Daemons that end, in order or not.
+
+use anyhow::{Result, ensure};
+
+use super::basics::{CHANGE, PROGRESS, RECOVERY, replayed_once};
+use crate::cluster::Cluster;
+use crate::gfs2::FILE_SYSTEM;
+use crate::host::power::Outcome;
+use crate::time::HostTime;
+
+/// A daemon is killed while its node uses a lockspace: the kernel there stops, the node is fenced once,
+/// and the others recover.
+pub(super) fn daemon_killed(cluster: &Cluster) -> Result<()> {
+    removed_after(cluster, "kill -9 $(pgrep -o dlm_controld)")
+}
+
+/// corosync dies under a running lockspace: the daemon there must not go on alone; the node is fenced
+/// once, and the others recover.
+pub(super) fn corosync_killed(cluster: &Cluster) -> Result<()> {
+    removed_after(cluster, "killall -9 corosync")
+}
+
+/// Something that ends a node's part in the cluster: it is switched off once, its journal replayed once,
+/// and the others' work goes on.
+fn removed_after(cluster: &Cluster, command: &str) -> Result<()> {
+    cluster.mount_gfs2(&[1, 2, 3])?;
+    let load =
+        cluster.node(1).churn(&format!("removed.{}", cluster.new_mark()), "/mnt/gfs2/churn")?;
+    load.wait_more(5, PROGRESS)?;
+    let begin = HostTime::now();
+    cluster.node(3).ok(command)?;
+    for id in [1, 2] {
+        cluster.node(id).wait_lockspace(FILE_SYSTEM, &[1, 2], RECOVERY)?;
+    }
+    load.wait_more(5, PROGRESS)?;
+    load.stop(PROGRESS)?;
+    super::basics::fenced_once(cluster, begin, 3, Outcome::Killed)?;
+    replayed_once(cluster, begin, 2)
+}
+
+/// SIGTERM ends a daemon without lockspaces with status 0, and nobody is fenced; with lockspaces it is
+/// refused, and the lockspace runs on.
+pub(super) fn sigterm(cluster: &Cluster) -> Result<()> {
+    let begin = HostTime::now();
+    let node = cluster.node(3);
+    node.ok("kill $(pgrep -o dlm_controld)")?;
+    let exit = node.wait_for("cat /run/daemon.exit", CHANGE)?;
+    ensure!(exit.trim() == "0", "the daemon's exit status is {exit:?}");
+    cluster.wait_members(&[1, 2], CHANGE)?;
+    node.ok(". /vm/rc; start_daemon")?;
+    cluster.wait_members(&[1, 2, 3], CHANGE)?;
+    node.end_boot_delay()?;
+    for node in cluster.nodes() {
+        node.ok("dlm_tool join stays")?;
+    }
+    node.wait_lockspace("stays", &[1, 2, 3], CHANGE)?;
+    node.ok("kill $(pgrep -o dlm_controld)")?;
+    node.wait_for("dlm_tool dump | grep -q 'shutdown ignored, active lockspaces'", CHANGE)?;
+    node.wait_lockspace("stays", &[1, 2, 3], CHANGE)?;
+    cluster.wait_members(&[1, 2, 3], CHANGE)?;
+    let log = cluster.fence_log(begin);
+    ensure!(log.is_empty(), "somebody was fenced: {log:?}");
+    Ok(())
+}

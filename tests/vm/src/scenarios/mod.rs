@@ -1,0 +1,173 @@
+//! The scenarios: each a promise, kept or broken by a cluster.
+
+mod basics;
+mod daemons;
+mod failures;
+mod membership;
+mod runner;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::cluster::Cluster;
+use crate::options::{Daemon, Options};
+
+pub use runner::{Outcome, Report, run};
+
+/// Which binaries are under test, and how patient corosync is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnderTest {
+    /// The daemon of every node, where a scenario does not mix.
+    pub daemon: Daemon,
+    /// `dlm_tool`, or Debian's.
+    pub tool: Option<PathBuf>,
+    /// See [`Options::token`].
+    pub token: Duration,
+}
+
+/// One scenario.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Its promise in a line; in full at its function.
+    pub promise: &'static str,
+    /// The cluster it wants; `None` if it has no meaning with these binaries.
+    pub options: fn(&UnderTest) -> Option<Options>,
+    /// The scenario itself; an error is a broken promise.
+    pub run: fn(&Cluster) -> Result<()>,
+}
+
+impl std::fmt::Debug for Scenario {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.name)
+    }
+}
+
+/// All scenarios. Those on the same kind of cluster stand together, so that they share its boot.
+pub const ALL: [Scenario; 17] = [
+    scenario("mount", "three nodes share a file system", three, basics::mount),
+    scenario(
+        "leave",
+        "a clean leave fences nobody, and the node can come back",
+        three,
+        basics::leave,
+    ),
+    scenario(
+        "kill",
+        "a node killed under load is fenced once; no synced write is lost",
+        three,
+        basics::kill,
+    ),
+    scenario(
+        "rejoin",
+        "the dead node comes back to a free journal and reads everything",
+        three,
+        basics::rejoin,
+    ),
+    scenario("hang", "a hanging node is fenced, the others go on", three, failures::hang),
+    scenario(
+        "partition",
+        "only the majority goes on, and only when the minority is off",
+        three,
+        membership::partition,
+    ),
+    scenario(
+        "fencing-fails",
+        "failed fencing blocks and is tried again until it succeeds",
+        three,
+        membership::fencing_fails,
+    ),
+    scenario(
+        "fence-ack",
+        "an operator's word in place of fencing releases the wait",
+        three,
+        membership::fence_ack,
+    ),
+    scenario(
+        "quorum",
+        "without quorum nothing starts and nobody is fenced; with it both happen",
+        three,
+        membership::quorum,
+    ),
+    scenario(
+        "daemon-killed",
+        "a node whose daemon dies with lockspaces is removed",
+        three,
+        daemons::daemon_killed,
+    ),
+    scenario("sigterm", "SIGTERM ends an idle daemon only", three, daemons::sigterm),
+    scenario(
+        "corosync-killed",
+        "a node that loses corosync under a lockspace is fenced",
+        three,
+        daemons::corosync_killed,
+    ),
+    scenario(
+        "many-lockspaces",
+        "thirty lockspaces recover from one death",
+        three,
+        failures::many_lockspaces,
+    ),
+    scenario(
+        "two-node",
+        "the survivor of two fences the other and goes on",
+        two,
+        membership::two_node,
+    ),
+    scenario(
+        "no-fencing",
+        "with enable_fencing=0 recovery waits for no fencing",
+        no_fencing,
+        failures::no_fencing,
+    ),
+    scenario(
+        "five",
+        "two deaths at once, an actor's death, a death in a recovery",
+        five,
+        failures::five,
+    ),
+    scenario("mixed", "one C daemon and two of ours are one cluster", mixed, basics::kill),
+];
+
+const fn scenario(
+    name: &'static str,
+    promise: &'static str,
+    options: fn(&UnderTest) -> Option<Options>,
+    run: fn(&Cluster) -> Result<()>,
+) -> Scenario {
+    Scenario { name, promise, options, run }
+}
+
+fn base(under_test: &UnderTest) -> Options {
+    Options {
+        daemon: under_test.daemon.clone(),
+        tool: under_test.tool.clone(),
+        token: under_test.token,
+        ..Options::default()
+    }
+}
+
+fn three(under_test: &UnderTest) -> Option<Options> {
+    Some(base(under_test))
+}
+
+fn two(under_test: &UnderTest) -> Option<Options> {
+    Some(Options { nodes: 2, votes: crate::Votes::TwoNode, ..base(under_test) })
+}
+
+fn no_fencing(under_test: &UnderTest) -> Option<Options> {
+    Some(Options { fencing: crate::Fencing::Off, ..base(under_test) })
+}
+
+fn five(under_test: &UnderTest) -> Option<Options> {
+    Some(Options { nodes: 5, ..base(under_test) })
+}
+
+/// The C daemon has the lowest id, so that it fences; it is the stricter peer.
+fn mixed(under_test: &UnderTest) -> Option<Options> {
+    (under_test.daemon != Daemon::C)
+        .then(|| Options { daemon_of: [(1, Daemon::C)].into(), ..base(under_test) })
+}
