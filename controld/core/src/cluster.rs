@@ -104,12 +104,10 @@ impl Cluster {
         !self.comms.outstanding().any(|write| write.node() == node)
     }
 
-    /// The node's `comms` entry is written, or the node is gone so that none will be.
+    /// The node is in the cluster, and its `comms` entry is written.
     pub(crate) fn comm_ready(&self, node: NodeId) -> bool {
-        match self.nodes.get(&node) {
-            Some(known) if known.member => known.comm == Comm::Wanted && self.comm_settled(node),
-            _ => true,
-        }
+        let wanted = |known: &Node| known.member && known.comm == Comm::Wanted;
+        self.nodes.get(&node).is_some_and(wanted) && self.comm_settled(node)
     }
 
     /// A nodelist event: remember who was away although no quorum event will show it.

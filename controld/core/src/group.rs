@@ -67,6 +67,8 @@ pub(crate) struct Daemon {
     /// Creation number: order of first sight.
     pub(crate) order: usize,
     pub(crate) membership: Membership,
+    /// Its last PROTOCOL said that it has run a lockspace.
+    pub(crate) stateful: bool,
     /// It was there before us, so it may know of fencing that we do not know of.
     pub(crate) older_than_us: bool,
     pub(crate) add_time: Instant,
@@ -244,6 +246,7 @@ impl Daemons {
             return;
         }
         entry.membership = Membership::Silent;
+        entry.stateful = false;
         entry.add_time = now;
         entry.older_than_us = we_joined && !is_us;
         entry.says_unknown = false;
@@ -341,10 +344,9 @@ impl Daemons {
             out.error(format!("receive_protocol {from} ignored: not a member"));
             return false;
         };
-        let merge = from != self.our_node
-            && !node.membership.is_clean()
-            && protocol.daemon_run.flags & PROTOCOL_STATEFUL != 0
-            && self.stateful;
+        node.stateful = protocol.daemon_run.flags & PROTOCOL_STATEFUL != 0;
+        let merge =
+            from != self.our_node && !node.membership.is_clean() && node.stateful && self.stateful;
         if merge {
             self.merged(from, cluster, setup, out);
         } else {
@@ -423,6 +425,7 @@ impl Daemon {
         Self {
             order,
             membership: Membership::Never,
+            stateful: false,
             older_than_us: false,
             add_time: Instant::default(),
             rem_time: Instant::default(),

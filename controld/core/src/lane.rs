@@ -60,11 +60,11 @@ impl<W: Clone> Queue<W> {
         self.waiting.push_back(write);
     }
 
-    /// Drop the writes that match and have not been handed out; returns whether there were any.
-    pub(crate) fn cancel(&mut self, matches: impl Fn(&W) -> bool) -> bool {
-        let before = self.waiting.len();
-        self.waiting.retain(|write| !matches(write));
-        self.waiting.len() < before
+    /// Take back the writes that match and have not been handed out.
+    pub(crate) fn cancel(&mut self, matches: impl Fn(&W) -> bool) -> VecDeque<W> {
+        let (cancelled, kept) = core::mem::take(&mut self.waiting).into_iter().partition(matches);
+        self.waiting = kept;
+        cancelled
     }
 
     /// Nothing queued, nothing running.

@@ -38,6 +38,8 @@ pub(crate) struct Lockspace {
     pub(crate) phase: Phase,
     /// The first start has not been decided.
     pub(crate) joining: bool,
+    /// The kernel has its id, and the answer to its `online`.
+    answered: bool,
     change_seq: ChangeSeq,
     started_count: u32,
     /// Pending, newest first.
@@ -100,7 +102,6 @@ enum Write {
 /// A decided start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Plan {
-    first: bool,
     members: Vec<(NodeId, u32)>,
     incarnations: BTreeMap<NodeId, u32>,
     release_recover: BTreeSet<NodeId>,
@@ -122,6 +123,7 @@ impl Lockspace {
             options,
             phase: Phase::Queued,
             joining: true,
+            answered: false,
             change_seq: ChangeSeq::default(),
             started_count: 0,
             changes: VecDeque::new(),
@@ -215,8 +217,8 @@ impl Lockspace {
     fn release(&mut self, out: &mut Out<'_>) {
         self.debug(out, String::from("confchg for our leave"));
         // We are out of the group: a start that still waits for somebody's address is nobody's business any more.
-        let cancelled = self.lane.cancel(|write| matches!(write, Write::Start(_)));
-        self.lane.push(Write::Release { stop: self.kernel == Kernel::Running && !cancelled });
+        self.drop_waiting_start();
+        self.lane.push(Write::Release { stop: self.kernel == Kernel::Running });
         self.kernel = Kernel::Stopped;
         self.phase = Phase::Releasing { again: false };
         self.changes.clear();
@@ -313,8 +315,20 @@ impl Lockspace {
         });
     }
 
+    /// Forget a decided start that still waits for a member's address: nothing has been told to the kernel, so the next
+    /// start does all that this one would have done.
+    fn drop_waiting_start(&mut self) {
+        for write in self.lane.cancel(|write| matches!(write, Write::Start(_))) {
+            if let Write::Start(plan) = write {
+                self.release_recover.extend(plan.release_recover);
+                self.kernel = Kernel::Stopped;
+            }
+        }
+    }
+
     fn stop(&mut self, out: &mut Out<'_>) {
         self.debug(out, format!("stop_kernel seq {}", self.change_seq));
+        self.drop_waiting_start();
         if self.kernel == Kernel::Running {
             self.kernel = Kernel::Stopped;
             self.lane.push(Write::Stop);
@@ -459,7 +473,8 @@ impl Lockspace {
 
     fn drive(&mut self, world: &mut World, out: &mut Out<'_>) {
         let Some(newest) = self.changes.front() else {
-            self.set_wait(None, out);
+            let awaited = self.awaited_comms(world);
+            self.set_wait((!awaited.is_empty()).then_some(Wait::Comms(awaited)), out);
             return;
         };
         if !newest.start_sent {
@@ -482,6 +497,15 @@ impl Lockspace {
             };
             self.set_wait(Some(wait), out);
         }
+    }
+
+    /// Members whose addresses the kernel does not have, so that a decided start waits.
+    fn awaited_comms(&self, world: &World) -> BTreeSet<NodeId> {
+        let plans = self.lane.outstanding().filter_map(|write| match write {
+            Write::Start(plan) => Some(plan),
+            Write::Stop | Write::Release { .. } | Write::EventDone { .. } => None,
+        });
+        plans.flat_map(|plan| plan.missing_comms(world)).collect()
     }
 
     fn set_wait(&mut self, wait: Option<Wait>, out: &mut Out<'_>) {
@@ -551,12 +575,7 @@ impl Lockspace {
         let release_recover = core::mem::take(&mut self.release_recover);
         let nodes: BTreeSet<NodeId> = incarnations.keys().copied().collect();
         self.slots.predict(&nodes, &change.fresh());
-        self.lane.push(Write::Start(Plan {
-            first: self.joining,
-            members,
-            incarnations,
-            release_recover,
-        }));
+        self.lane.push(Write::Start(Plan { members, incarnations, release_recover }));
         self.kernel = Kernel::Running;
         self.joining = false;
         self.started_count = match self.started_count.wrapping_add(1) {
@@ -569,11 +588,9 @@ impl Lockspace {
 
     /// Hand out the next kernel write.
     fn pump(&mut self, world: &World, out: &mut Out<'_>) {
-        let Self { lane, name, options, global_id, kernel_members, .. } = self;
+        let Self { lane, name, options, global_id, kernel_members, answered, .. } = self;
         let ready = |write: &Write| match write {
-            Write::Start(plan) => {
-                plan.members.iter().all(|(node, _)| world.cluster.comm_ready(*node))
-            }
+            Write::Start(plan) => plan.missing_comms(world).next().is_none(),
             Write::Stop | Write::Release { .. } | Write::EventDone { .. } => true,
         };
         lane.pump(out.now.mono, ready, |write| {
@@ -582,7 +599,7 @@ impl Lockspace {
                 Write::Release { stop } => KernelWrite::Release { stop: *stop },
                 Write::EventDone { result } => KernelWrite::EventDone { result: *result },
                 Write::Start(plan) => KernelWrite::Start(KernelStart {
-                    first: plan.first.then_some(*global_id),
+                    first: (!*answered).then_some(*global_id),
                     nodir: options.nodir,
                     members: plan.members.clone(),
                     renew: plan.renew(kernel_members),
@@ -613,6 +630,7 @@ impl Lockspace {
             Finish::Done(Write::Start(plan)) => {
                 let members = plan.incarnations.keys().copied().collect();
                 self.kernel_members = plan.incarnations;
+                self.answered = true;
                 out.moment(Moment::Started { lockspace: self.name.clone(), members });
             }
             Finish::Done(Write::Release { .. }) => {
@@ -649,6 +667,12 @@ impl Lockspace {
 }
 
 impl Plan {
+    /// Members without an address in the kernel. One that the cluster has lost meanwhile stays here until its removal from
+    /// the group, which must come, drops the plan.
+    fn missing_comms<'a>(&'a self, world: &'a World) -> impl Iterator<Item = NodeId> + 'a {
+        self.incarnations.keys().copied().filter(|node| !world.cluster.comm_ready(*node))
+    }
+
     /// Members that the kernel has from its last start, but as an earlier stay: it must see them go and come.
     fn renew(&self, kernel_members: &BTreeMap<NodeId, u32>) -> BTreeSet<NodeId> {
         self.incarnations

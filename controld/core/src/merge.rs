@@ -1,8 +1,9 @@
 //! Partitions that come together with state on both sides: who removes whom (spec/lockspace-recovery.md section 11).
 //!
 //! A node that merges with lockspaces of its own cannot be made one with ours; one side has to be reset. Rule A: a side
-//! that kept its quorum kills the others. Rule B: where nobody kept it, the lowest node kills the merged ones if they
-//! are not more than the clean ones. Rule C (in `fencing`): a member whose fencing succeeded is killed.
+//! that kept its quorum kills the others. Rule B: where nobody kept it, the lowest stateful node kills the merged ones if
+//! they are not more than the clean ones. (The C daemon takes the lowest node; where that one has no state, it sees no
+//! merge, and nobody ever acts. Where it has, both rules name the same node.) Rule C (in `fencing`): a member whose fencing succeeded is killed.
 
 use crate::cluster::Cluster;
 use crate::effect::Effect;
@@ -78,7 +79,9 @@ impl Daemons {
             }
             return true;
         }
-        let lowest = self.members().map(|(id, _)| id).next();
+        let our_node = self.our_node;
+        let lowest =
+            self.members().find(|(id, node)| node.stateful || *id == our_node).map(|(id, _)| id);
         if tally.silent == 0 && lowest == Some(self.our_node) {
             let doomed: Vec<NodeId> = self
                 .members()
