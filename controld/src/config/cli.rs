@@ -123,7 +123,7 @@ impl Parse {
             return Ok(());
         }
         let row = named_by(arg).ok_or_else(|| UsageError::Unknown(arg.to_owned()))?;
-        if row.kind == Kind::Switch && self.bundle(arg) {
+        if matches!(row.kind, Kind::Switch | Kind::Action) && self.bundle(arg) {
             self.settings.set_command_line(row.key, Some(Value::Int(1)));
             return Ok(());
         }
@@ -141,7 +141,9 @@ impl Parse {
         if row.key == Key::FenceAgentTimeout && value == Value::Unsigned(0) {
             return Err(UsageError::RequiresMore(arg.to_owned()));
         }
-        self.settings.set_command_line(row.key, Some(value));
+        // help and version take a value and forget it.
+        let value = (row.kind != Kind::Action).then_some(value);
+        self.settings.set_command_line(row.key, value);
         Ok(())
     }
 
@@ -159,7 +161,7 @@ impl Parse {
         true
     }
 
-    /// Letters behind a switch's letter. They end at the first character that is not one.
+    /// Letters behind the letter of a switch, of help or of version. They end at the first character that is not one.
     fn bundle(&mut self, arg: &str) -> bool {
         if arg.starts_with("--") {
             return false;
@@ -297,6 +299,7 @@ mod tests {
             (&["-Kr", "-r", "tcp"], "log_debug=1 protocol=tcp"),
             (&["-KR", "-R5"], "log_debug=1 port=5"),
             (&["-Kh"], "log_debug=1 help=1"),
+            (&["-Vo"], "plock_ownership=1 version=1"),
             (&["-h=1"], "help=-1"),
             (&["-V1"], "version=-1"),
             (&["-D", "-h", "5"], "daemon_debug=1 help=-1"),
