@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// Counted for every request beside its bytes, so that empty ones are bounded too.
 const REQUEST_OVERHEAD: usize = 64;
@@ -79,6 +80,9 @@ pub(super) struct Shared<K: Key> {
     ended: Condvar,
     wake: EventFd,
     limits: Limits,
+    /// For the one event that does not come from the thread.
+    channel: mpsc::WeakSender<Event<K>>,
+    overflow_told: AtomicBool,
     /// The thread waits for the reader to take an event.
     stalled: AtomicBool,
     /// Nobody will take events any more.
@@ -90,7 +94,7 @@ pub(super) struct Shared<K: Key> {
 }
 
 impl<K: Key> Shared<K> {
-    pub(super) fn new(limits: Limits) -> Result<Self> {
+    pub(super) fn new(limits: Limits, channel: mpsc::WeakSender<Event<K>>) -> Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wake = EventFd::from_value_and_flags(0, flags)
             .map_err(|errno| Error::System { call: "eventfd", errno })?;
@@ -105,6 +109,8 @@ impl<K: Key> Shared<K> {
             ended: Condvar::new(),
             wake,
             limits,
+            channel,
+            overflow_told: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             reader_gone: AtomicBool::new(false),
             event_bytes: AtomicUsize::new(0),
@@ -123,21 +129,41 @@ impl<K: Key> Shared<K> {
 
     /// Take a request. After the end or a loss it goes nowhere.
     pub(super) fn push(&self, command: Command<K>) {
-        {
-            let mut inbox = self.inbox();
-            if inbox.ended || inbox.overflow.is_some() {
-                return;
-            }
-            let waiting = inbox.waiting.entry(command.owner().cloned()).or_default();
-            *waiting = waiting.saturating_add(command.cost());
-            if *waiting > self.limits.request_bytes {
-                inbox.overflow =
-                    Some(command.owner().cloned().map_or(Connection::Cfg, Connection::Group));
-            } else {
-                inbox.commands.push_back(command);
-            }
+        if !self.enqueue(command) {
+            self.tell_overflow();
         }
         self.wake();
+    }
+
+    /// `false` where the queue has overflown.
+    fn enqueue(&self, command: Command<K>) -> bool {
+        let mut inbox = self.inbox();
+        if inbox.ended || inbox.overflow.is_some() {
+            return true;
+        }
+        let waiting = inbox.waiting.entry(command.owner().cloned()).or_default();
+        *waiting = waiting.saturating_add(command.cost());
+        if *waiting > self.limits.request_bytes {
+            let owner = command.owner().cloned();
+            inbox.overflow = Some(owner.map_or(Connection::Cfg, Connection::Group));
+            return false;
+        }
+        inbox.commands.push_back(command);
+        true
+    }
+
+    /// Tell the reader of an overflow, if there is one that it does not know of. Not by way of the thread: what makes
+    /// requests pile up may be a call into a library in which the thread is stuck.
+    fn tell_overflow(&self) {
+        let Some(connection) = self.inbox().overflow.clone() else { return };
+        if !self.overflow_told.swap(true, Ordering::SeqCst) {
+            let event = Event::Lost { connection, loss: self.overflow() };
+            let channel = self.channel.upgrade();
+            if channel.is_some_and(|channel| channel.try_send(event).is_err()) {
+                // No room: the reader's next taking of an event makes some, and comes here again.
+                self.overflow_told.store(false, Ordering::SeqCst);
+            }
+        }
     }
 
     /// Nobody will take events any more: nothing more is read from corosync.
@@ -189,6 +215,7 @@ impl<K: Key> Shared<K> {
         if self.stalled.swap(false, Ordering::SeqCst) {
             self.wake();
         }
+        self.tell_overflow();
     }
 
     /// The thread is about to put an event into the channel.
@@ -235,23 +262,49 @@ fn message_bytes<K>(event: &Event<K>) -> usize {
 mod tests {
     use super::*;
 
-    fn shared(request_bytes: usize) -> Shared<u32> {
-        Shared::new(Limits { events: 1, event_bytes: 10, request_bytes }).expect("an eventfd")
+    type Receiver = mpsc::Receiver<Event<u32>>;
+
+    fn shared(request_bytes: usize) -> (Shared<u32>, mpsc::Sender<Event<u32>>, Receiver) {
+        let (sender, receiver) = mpsc::channel(1);
+        let limits = Limits { events: 1, event_bytes: 10, request_bytes };
+        (Shared::new(limits, sender.downgrade()).expect("an eventfd"), sender, receiver)
+    }
+
+    fn message() -> Event<u32> {
+        let from = crate::cpg::Process { node: 1, pid: 1 };
+        Event::Message { key: 1, from, bytes: vec![0; 10] }
     }
 
     #[test]
     fn requests_over_the_limit_are_an_overflow_of_their_group() {
-        let shared = shared(cost(100));
+        let (shared, _sender, mut receiver) = shared(cost(100));
         shared.push(Command::Send { key: 1, bytes: vec![0; 100] });
         shared.push(Command::Send { key: 2, bytes: vec![0; 100] });
         assert_eq!(shared.look().overflow, None);
         shared.push(Command::Leave { key: 2 });
         assert_eq!(shared.look().overflow, Some(Connection::Group(2)));
+        let lost = Event::Lost { connection: Connection::Group(2), loss: shared.overflow() };
+        assert_eq!(receiver.try_recv(), Ok(lost));
+    }
+
+    #[test]
+    fn an_overflow_is_told_once_there_is_room_though_the_thread_is_stuck() {
+        let (shared, sender, mut receiver) = shared(cost(100));
+        shared.event_given(&message());
+        sender.try_send(message()).expect("room for one");
+        for _ in 0..3 {
+            shared.push(Command::Send { key: 1, bytes: vec![0; 60] });
+        }
+        let event = receiver.try_recv().expect("the message");
+        shared.event_taken(&event);
+        assert!(matches!(receiver.try_recv(), Ok(Event::Lost { .. })));
+        shared.push(Command::Leave { key: 1 });
+        assert!(receiver.try_recv().is_err(), "told once");
     }
 
     #[test]
     fn requests_that_corosync_took_no_longer_count() {
-        let shared = shared(cost(100));
+        let (shared, _sender, _receiver) = shared(cost(100));
         for _ in 0..10 {
             shared.push(Command::Send { key: 1, bytes: vec![0; 100] });
             assert_eq!(shared.look().commands.len(), 1);
@@ -262,12 +315,8 @@ mod tests {
 
     #[test]
     fn taking_an_event_wakes_a_thread_that_found_no_room() {
-        let shared = shared(100);
-        let event = Event::Message {
-            key: 1,
-            from: crate::cpg::Process { node: 1, pid: 1 },
-            bytes: vec![0; 10],
-        };
+        let (shared, _sender, _receiver) = shared(100);
+        let event = message();
         shared.event_given(&event);
         let _nothing_yet = shared.look();
         assert!(!shared.has_room(|| true));

@@ -223,8 +223,8 @@ pub fn retry<T>(until: Instant, mut attempt: impl FnMut() -> Result<T>) -> Resul
 /// # Errors
 /// [`Error::System`] where the operating system gives no descriptor or no thread.
 pub fn start<K: Key>(services: Services, limits: Limits) -> Result<(Handle<K>, Events<K>)> {
-    let shared = Arc::new(Shared::new(limits)?);
     let (sender, receiver) = mpsc::channel(limits.events.max(1));
+    let shared = Arc::new(Shared::new(limits, sender.downgrade())?);
     let worker = Worker::new(Arc::clone(&shared), services, sender)?;
     std::thread::Builder::new()
         .name("corosync".into())
@@ -234,7 +234,10 @@ pub fn start<K: Key>(services: Services, limits: Limits) -> Result<(Handle<K>, E
             call: "thread creation",
             errno: nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or_default()),
         })?;
-    Ok((Handle { shared: Arc::clone(&shared), ended: false }, Events { shared, receiver }))
+    Ok((
+        Handle { shared: Arc::clone(&shared), ended: false },
+        Events { shared, receiver, over: false },
+    ))
 }
 
 /// Takes requests. Dropping it ends the thread as [`Handle::end`] does, leaving no other group than was asked for.
@@ -321,29 +324,36 @@ impl<K: Key> Ending<K> {
 pub struct Events<K: Key> {
     shared: Arc<Shared<K>>,
     receiver: mpsc::Receiver<Event<K>>,
+    /// The last event was given.
+    over: bool,
 }
 
 impl<K: Key> Events<K> {
     /// The next event; `None` after the last. Works in any runtime; a call that is dropped loses nothing.
     pub async fn recv(&mut self) -> Option<Event<K>> {
+        if self.over {
+            return None;
+        }
         let event = self.receiver.recv().await;
         self.taken(event)
     }
 
     /// The next event, for a thread without a runtime.
     pub fn blocking_recv(&mut self) -> Option<Event<K>> {
+        if self.over {
+            return None;
+        }
         let event = self.receiver.blocking_recv();
         self.taken(event)
     }
 
-    fn taken(&self, event: Option<Event<K>>) -> Option<Event<K>> {
-        match event {
-            Some(event) => {
-                self.shared.event_taken(&event);
-                Some(event)
-            }
-            None => self.shared.take_last_words(),
+    fn taken(&mut self, event: Option<Event<K>>) -> Option<Event<K>> {
+        if let Some(event) = &event {
+            self.shared.event_taken(event);
         }
+        let event = event.or_else(|| self.shared.take_last_words());
+        self.over = matches!(event, None | Some(Event::Lost { .. }));
+        event
     }
 }
 

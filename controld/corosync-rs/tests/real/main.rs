@@ -269,6 +269,12 @@ fn the_death_of_corosync_is_lost_on_its_node_and_nodedown_on_the_other() {
     first.lines.expect("confchg g members=1,2");
     let before = first.lines.starting("ring g").len();
     nodes[1].kill_corosync();
+    // While the ring changes corosync takes nothing: it is tried again until it does.
+    first.ask("join late");
+    for number in 0..300 {
+        first.ask(&format!("send g {number}"));
+    }
+    first.ask("send late hello");
     second.lines.expect("over");
     let lost = second.lines.starting("lost ");
     assert!(
@@ -283,6 +289,11 @@ fn the_death_of_corosync_is_lost_on_its_node_and_nodedown_on_the_other() {
     });
     assert_eq!(told[0], "confchg g members=1 joined= left=2:NodeDown");
     assert!(told[1].starts_with("ring g 1:") && told[1].ends_with("[1]"), "{told:?}");
+    first.lines.expect("message late from=1 hello");
+    first.lines.expect("message g from=1 299");
+    let numbers: Vec<_> = first.lines.starting("message g");
+    let sent: Vec<_> = (0..300).map(|number| format!("message g from=1 {number}")).collect();
+    assert_eq!(numbers, sent, "each once, in order");
     assert_eq!(first.lines.starting("ring g").len(), before + 1);
     first.lines.until("quorum of one", |lines| {
         lines
