@@ -252,7 +252,7 @@ impl Kernel {
         if self.lockspaces.get(name).is_none_or(|lockspace| lockspace.run != Run::Stopped) {
             return Err(format!("control 1 of {name}: not stopped"));
         }
-        self.write_members(name, start)?;
+        self.write_members(name, start);
         let report = self.recover_members(name, start, instances);
         let Some(lockspace) = self.lockspaces.get_mut(name) else { return Ok(report) };
         lockspace.run = Run::Running;
@@ -263,18 +263,18 @@ impl Kernel {
         Ok(report)
     }
 
-    fn write_members(&mut self, name: &LockspaceName, start: &KernelStart) -> Result<(), String> {
+    /// A member without a comm is taken all the same, as one whose comm will never match: the kernel does not look at
+    /// the result when it samples the number (node_nodeid_store of fs/dlm/config.c).
+    fn write_members(&mut self, name: &LockspaceName, start: &KernelStart) {
         let space = self.spaces.entry(name.clone()).or_default();
         space.retain(|node, _| start.members.iter().any(|(member, _)| member == node));
         for (node, _) in &start.members {
             if space.contains_key(node) && !start.renew.contains(node) {
                 continue;
             }
-            let comm = self.comms.get(node);
-            let seq = comm.ok_or_else(|| format!("{name}/nodes/{node}/nodeid: no comm"))?.seq;
-            space.insert(*node, SpaceNode { comm_seq: seq, fresh: true });
+            let comm_seq = self.comms.get(node).map_or(0, |comm| comm.seq);
+            space.insert(*node, SpaceNode { comm_seq, fresh: true });
         }
-        Ok(())
     }
 
     /// What `control 1` does with the members (dlm_recover_members): those that are gone, or were made again, are

@@ -4,7 +4,7 @@ use super::World;
 use super::agenda::{Action, Pace, Write};
 use super::node::Epoch;
 use crate::kernel::Run;
-use dlm_core::effect::{KernelWrite, Lane};
+use dlm_core::effect::{KernelStart, KernelWrite, Lane};
 use dlm_core::event::{Event, Token};
 use dlm_core::types::{LockspaceName, NodeId};
 use std::collections::BTreeMap;
@@ -116,10 +116,11 @@ impl World {
         &mut self,
         id: NodeId,
         name: &LockspaceName,
-        start: &dlm_core::effect::KernelStart,
+        start: &KernelStart,
         instances: &BTreeMap<NodeId, u64>,
     ) -> Result<(), String> {
         self.check_before_start(id, name, start);
+        self.tell_missing_comms(id, name, start);
         let Some(host) = self.nodes.get_mut(&id) else { return Ok(()) };
         match host.kernel.start(name, start, instances) {
             Ok(report) => {
@@ -130,6 +131,20 @@ impl World {
                 self.broken(format!("{id}: {why}"));
                 Err(why)
             }
+        }
+    }
+
+    /// A member that is dead already may have lost its comm before the start that still counts it.
+    fn tell_missing_comms(&mut self, id: NodeId, name: &LockspaceName, start: &KernelStart) {
+        let Some(host) = self.nodes.get(&id) else { return };
+        let missing: Vec<NodeId> = start
+            .members
+            .iter()
+            .map(|(node, _)| *node)
+            .filter(|node| host.kernel.comm_seq(*node).is_none())
+            .collect();
+        if !missing.is_empty() {
+            self.tell(format!("{id} control 1 of {name} without a comm for {missing:?}"));
         }
     }
 

@@ -100,11 +100,20 @@ fn new_life_without_renew_shows() {
 }
 
 #[test]
-fn start_without_stop_or_comm_is_refused() {
+fn start_without_stop_is_refused() {
     let mut kernel = kernel();
     assert!(kernel.start(&name(), &start(&[1]), &BTreeMap::new()).is_err());
+}
+
+#[test]
+fn member_that_never_had_a_comm_has_failed_when_it_goes() {
+    let mut kernel = kernel();
     stop(&mut kernel);
-    assert!(kernel.start(&name(), &start(&[1, 9]), &BTreeMap::new()).is_err());
+    kernel.start(&name(), &start(&[1, 2, 3, 9]), &BTreeMap::new()).unwrap();
+    stop(&mut kernel);
+    kernel.add_comm(id(9), false);
+    kernel.start(&name(), &start(&[1, 2, 3]), &BTreeMap::new()).unwrap();
+    assert_eq!(recovered(&mut kernel), [id(9)]);
 }
 
 #[test]
