@@ -118,6 +118,10 @@ impl Daemons {
         }
         node.owed &= !clear.flags;
         if ours {
+            if let Some(teller) = self.nodes.get_mut(&from).filter(|_| unknown_here) {
+                teller.may_know = true;
+                teller.says_unknown = false;
+            }
             self.cleared(clear.flags, out);
         }
     }
@@ -149,8 +153,7 @@ impl Daemons {
     /// node has to join, be fenced, or be acknowledged (defects 3 and 14).
     fn refill_startup_list(&mut self, setup: &Setup, out: &mut Out<'_>) {
         let on_their_word = self.fencing.wait_clear || !setup.fixed.startup_fencing.is_on();
-        let somebody_knows =
-            self.members().any(|(_, node)| node.older_than_us && !node.says_unknown);
+        let somebody_knows = self.members().any(|(_, node)| node.may_know && !node.says_unknown);
         if !self.fencing.unknown || !self.fencing.lost_witness || !on_their_word || somebody_knows {
             return;
         }

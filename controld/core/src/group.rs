@@ -69,8 +69,8 @@ pub(crate) struct Daemon {
     pub(crate) membership: Membership,
     /// Its last PROTOCOL said that it has run a lockspace.
     pub(crate) stateful: bool,
-    /// It was there before us, so it may know of fencing that we do not know of.
-    pub(crate) older_than_us: bool,
+    /// It was there before us, or told us what to forget: it may know of fencing that we do not know of.
+    pub(crate) may_know: bool,
     pub(crate) add_time: Instant,
     pub(crate) rem_time: Instant,
     /// Text of status: why it went last.
@@ -248,7 +248,7 @@ impl Daemons {
         entry.membership = Membership::Silent;
         entry.stateful = false;
         entry.add_time = now;
-        entry.older_than_us = we_joined && !is_us;
+        entry.may_know = we_joined && !is_us;
         entry.says_unknown = false;
         entry.told = 0;
         entry.owed = if we_joined { 0 } else { crate::fipu::OWED_TO_JOINER };
@@ -270,7 +270,7 @@ impl Daemons {
         let was = entry.membership;
         entry.rem_time = now;
         entry.left_reason = reason_text(reason);
-        let may_have_known = entry.older_than_us && !entry.says_unknown;
+        let may_have_known = entry.may_know && !entry.says_unknown;
         entry.says_unknown = false;
         entry.owed = 0;
         let was_clean = was.is_clean();
@@ -426,7 +426,7 @@ impl Daemon {
             order,
             membership: Membership::Never,
             stateful: false,
-            older_than_us: false,
+            may_know: false,
             add_time: Instant::default(),
             rem_time: Instant::default(),
             left_reason: "unknown",
