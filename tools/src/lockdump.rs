@@ -13,6 +13,11 @@ pub enum Show {
     MasterCopies,
 }
 
+/// The queue of granted locks (`DLM_LKSTS_GRANTED` of the kernel).
+const GRANTED: i32 = 2;
+/// `DLM_LOCK_IV` of linux/dlmconstants.h
+const NO_MODE: i32 = -1;
+
 /// The dump of a file; the first line of it names its columns.
 #[must_use]
 pub fn report(file: &[u8], show: Show) -> Report {
@@ -77,7 +82,7 @@ fn parse<'a>(fields: &mut Fields<'a>) -> Option<Lock<'a>> {
     fields.decimal::<u64>()?; // xid
     fields.hex()?; // flags of the caller
     fields.hex()?; // flags of the kernel
-    fields.decimal::<i32>()?; // queue
+    let queue: i32 = fields.decimal()?;
     let granted = fields.decimal()?;
     let requested = fields.decimal()?;
     fields.decimal::<u64>()?; // age
@@ -85,6 +90,9 @@ fn parse<'a>(fields: &mut Fields<'a>) -> Option<Lock<'a>> {
     fields.decimal::<i32>()?; // length of the name
     let name = quoted(fields.tail());
     let owner = if master == 0 && node != 0 { Owner::OtherNode } else { Owner::ThisNode };
+    // A granted lock may keep the mode of its last conversion: nothing is requested. Copies are shown as they are.
+    let settled = queue == GRANTED && owner == Owner::ThisNode;
+    let requested = if settled { NO_MODE } else { requested };
     Some(Lock { id, node, pid, owner, granted, requested, name })
 }
 
@@ -99,7 +107,7 @@ mod tests {
 
     const FILE: &[u8] =
         b"id nodeid remid pid xid exflags flags sts grmode rqmode time_ms r_nodeid r_len r_name
-1 0 0 100 0 0 10000 2 5 -1 1000 0 5 \"hello\"
+1 0 0 100 0 0 10000 2 5 3 1000 0 5 \"hello\"
 2 2 33 101 0 4 10001 1 -1 3 1000 0 5 \"hello\"
 3 2 0 102 0 4 10001 3 3 5 1000 2 7 \"he l\xfflo\"
 ";

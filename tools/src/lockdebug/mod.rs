@@ -122,6 +122,17 @@ enum Heading {
     Lookup,
 }
 
+impl Heading {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Granted => "Granted\n",
+            Self::Convert => "Convert\n",
+            Self::Waiting => "Waiting\n",
+            Self::Lookup => "Lookup\n",
+        }
+    }
+}
+
 /// The resource whose locks are being read.
 #[derive(Default)]
 struct Open {
@@ -238,20 +249,20 @@ impl Writer {
 
     fn lock(&mut self, lock: &Lock) {
         self.count_lock(lock);
-        let heading = match lock.status {
-            Status::Granted => Some((Heading::Granted, "Granted\n")),
-            Status::Convert => Some((Heading::Convert, "Convert\n")),
-            Status::Waiting => Some((Heading::Waiting, "Waiting\n")),
-            Status::Lookup => Some((Heading::Lookup, "Lookup\n")),
-            Status::Unknown => None,
+        let queue = match lock.status {
+            Status::Granted => Some(Heading::Granted),
+            Status::Convert => Some(Heading::Convert),
+            Status::Waiting => Some(Heading::Waiting),
+            Status::Lookup | Status::Unknown => None,
         };
+        let lookup = (lock.rsb_lookup != 0).then_some(Heading::Lookup);
         let mut open = self.open.take().unwrap_or_default();
         bump(&mut open.locks);
-        if let Some((heading, text)) =
-            heading.filter(|(heading, _)| !open.headings.contains(heading))
-        {
-            open.headings.push(heading);
-            self.text(text);
+        for heading in queue.into_iter().chain(lookup) {
+            if !open.headings.contains(&heading) {
+                open.headings.push(heading);
+                self.text(heading.text());
+            }
         }
         let text = lock_line(lock, open.node, self.view);
         self.text(&text);
@@ -268,10 +279,10 @@ impl Writer {
             Status::Waiting => bump(&mut counts.waiting),
             Status::Lookup | Status::Unknown => {}
         }
-        bump(match (lock.node, master) {
-            (0, _) => &mut counts.local_copy,
-            (_, true) => &mut counts.master_copy,
-            (_, false) => &mut counts.process_copy,
+        bump(match (master, lock.node) {
+            (true, 0) => &mut counts.local_copy,
+            (true, _) => &mut counts.master_copy,
+            (false, _) => &mut counts.process_copy,
         });
         if lock.rsb_lookup != 0 {
             bump(&mut counts.rsb_lookup);
