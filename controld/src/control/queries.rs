@@ -2,7 +2,7 @@
 //! so that it answers also while the driver is busy, and no client's slowness reaches the driver.
 
 use super::listener::{self, Rooms, Served};
-use super::peer::{Access, Peer};
+use super::peer::{Access, Peer, Trust};
 use super::request::{self, EchoedName, HEADER_BYTES, Query};
 use super::{Command, ControlError, LogRing, Published, answer};
 use dlm_core::types::LockspaceName;
@@ -14,11 +14,15 @@ use std::thread;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 /// How long a client may take to send its request, and then again to take its answer.
 const CLIENT_MAX: Duration = Duration::from_secs(10);
+
+/// Text answers for clients other than root that are in memory at a time: each may be 1 MiB, in a daemon that is never
+/// swapped out, and lasts as long as its client takes to read it.
+const TEXTS_MAX: usize = 8;
 
 /// The thread needs little: its tasks are on the heap.
 const THREAD_STACK: usize = 256 * 1024;
@@ -76,18 +80,35 @@ pub fn start_query_thread(
 pub async fn serve_queries(listener: UnixListener, sources: Sources) {
     // Everybody may ask; root is counted apart so that nobody else can keep it out.
     let access = Access::root_only();
-    listener::serve(listener, access, Rooms::queries(), Queries(Arc::new(sources))).await;
+    let texts = Arc::new(Semaphore::new(TEXTS_MAX));
+    let queries = Queries { sources: Arc::new(sources), texts };
+    listener::serve(listener, access, Rooms::queries(), queries).await;
 }
 
 #[derive(Clone)]
-struct Queries(Arc<Sources>);
+struct Queries {
+    sources: Arc<Sources>,
+    texts: Arc<Semaphore>,
+}
+
+impl Queries {
+    /// Waits until a long answer may be made. Never closed, so a permit always comes; each is back within the time limits
+    /// of its client.
+    async fn text_permit(&self, query: &Query, peer: Peer) -> Option<SemaphorePermit<'_>> {
+        match peer.trust {
+            Trust::Queries if query.is_text() => self.texts.acquire().await.ok(),
+            Trust::Queries | Trust::Commands => None,
+        }
+    }
+}
 
 impl Served for Queries {
     async fn client(self, mut stream: UnixStream, peer: Peer) {
         let Ok(Some(query)) = timeout(CLIENT_MAX, read(&mut stream, peer)).await else {
             return;
         };
-        let Some(bytes) = answer_of(&query, &self.0).await else {
+        let _permit = self.text_permit(&query, peer).await;
+        let Some(bytes) = answer_of(&query, &self.sources).await else {
             return;
         };
         // A client that goes away or does not read has itself to thank.

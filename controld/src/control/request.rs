@@ -90,6 +90,22 @@ impl Query {
     }
 }
 
+impl Query {
+    /// The answer may be as long as [`proto::DUMP_MAX`].
+    pub(crate) const fn is_text(&self) -> bool {
+        match self {
+            Self::DumpDebug | Self::DumpLogPlock | Self::DumpPlocks(_) => true,
+            Self::DumpConfig
+            | Self::DumpRun
+            | Self::LockspaceInfo(_)
+            | Self::NodeInfo { .. }
+            | Self::Lockspaces { .. }
+            | Self::LockspaceNodes { .. }
+            | Self::Status => false,
+        }
+    }
+}
+
 /// A request on the command socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
