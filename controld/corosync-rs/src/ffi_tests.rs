@@ -1,6 +1,8 @@
 //! The C compiler's opinion of the declarations made by hand.
 
-use super::*;
+use super::declarations::*;
+use crate::error::Code;
+use std::ffi::c_uint;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::mem::{offset_of, size_of};
