@@ -258,3 +258,41 @@ fn is_device(path: &Path, minor: u64) -> Result<(), Error> {
     }
     Err(Error::OtherDevice { path: path.to_owned(), minor })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(all(target_pointer_width = "64", target_endian = "little"))]
+    fn requests_are_laid_out_as_libdlm_sends_them() {
+        let bytes = request(CREATE, EXCLUSIVE | FILESYSTEM, 0, b"foo");
+        assert_eq!(bytes.len(), 123);
+        assert_eq!(bytes[..16], [6, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 4, 1, 0, 0]);
+        assert_eq!(bytes[16..28], [12, 0, 0, 0, 0, 0, 0, 0, b'f', b'o', b'o', 0]);
+        let bytes = request(REMOVE, FORCE, 3, b"");
+        assert_eq!((bytes.len(), bytes[12]), (120, 5));
+        assert_eq!(bytes[16..24], [2, 0, 0, 0, 3, 0, 0, 0]);
+    }
+
+    #[test]
+    fn devices_are_found_by_their_whole_name() {
+        let list = " 11 dlm-control-x\n 10 dlm-control\n";
+        assert_eq!(minor_of(list, "dlm-control"), Some(10));
+        assert_eq!(minor_of("", "dlm-control"), None);
+    }
+
+    #[test]
+    fn a_kernel_without_dlm_has_no_errno() {
+        let devices = Devices { list: "/dev/null".into(), ..Devices::default() };
+        assert_eq!(devices.open(b"foo").unwrap_err().errno(), 0);
+    }
+
+    #[test]
+    fn a_node_that_does_not_come_in_time_is_reported() {
+        let error = wait_for(Path::new("/dev/no-such-dlm-device"), 7, Duration::ZERO).unwrap_err();
+        assert_eq!(error.errno(), 2);
+        let error = wait_for(Path::new("/dev/null"), 7, Duration::ZERO).unwrap_err();
+        assert!(matches!(error, Error::OtherDevice { minor: 7, .. }));
+    }
+}
