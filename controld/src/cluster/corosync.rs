@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 /// The reason that corosync on a removed node logs, as the C daemon gives it.
 const KICK_REASON: &str = "dlm_controld";
 
-/// `nodelist.node.N` is read up to here, should the list have no end: twice what corosync itself supports.
+/// `nodelist.node.N` is read up to here, as the C daemon does (spec/kernel-interfaces.md section 1).
 const NODELIST_MAX: usize = 128;
 
 /// The daemon's end waits so long for corosync to take a leave or a removal asked for before; the requests are in
@@ -49,9 +49,6 @@ pub enum CorosyncError {
     /// Corosync says that we are node 0, or will not say.
     #[error("corosync does not tell our node id")]
     NoLocalNode,
-    /// The cluster has no name, which the kernel needs.
-    #[error("cmap totem.cluster_name is not set")]
-    NoClusterName,
     /// The thread that speaks with corosync could not be started.
     #[error("cannot start the corosync thread: {source}")]
     Thread {
@@ -69,8 +66,10 @@ pub struct Configuration {
     pub nodes: Vec<NodeId>,
     /// `quorum.two_node` is on.
     pub two_node: bool,
-    /// `totem.cluster_name`
-    pub cluster_name: String,
+    /// `totem.cluster_name`; whether it may be missing is the kernel room's to say.
+    pub cluster_name: Option<String>,
+    /// `totem.rrp_mode`, which corosync 3 no longer sets (spec/kernel-interfaces.md section 4, protocol `detect`).
+    pub rrp_mode: Option<String>,
 }
 
 /// A connected cluster.
@@ -95,16 +94,24 @@ pub fn start(patience: Duration) -> Result<Started, CorosyncError> {
     let cmap = thread::retry(until, Cmap::connect).map_err(connect("cmap"))?;
     let local = thread::retry(until, || services.cfg().local_node()).map_err(connect("cfg"))?;
     let local = NodeId::new(local).ok_or(CorosyncError::NoLocalNode)?;
-    let configuration = read_configuration(&cmap, local)?;
+    let configuration = read_configuration(&cmap, local, until)?;
     let (handle, events) = thread::start(services, Limits::default())
         .map_err(|source| CorosyncError::Thread { source })?;
     Ok(Started { cluster: Corosync { handle: Some(handle) }, feed: Feed { events }, configuration })
 }
 
-fn read_configuration(cmap: &Cmap, local: NodeId) -> Result<Configuration, CorosyncError> {
+fn read_configuration(
+    cmap: &Cmap,
+    local: NodeId,
+    until: Instant,
+) -> Result<Configuration, CorosyncError> {
     let get = |key: &str| {
         let fault = |source| CorosyncError::Cmap { key: key.to_owned(), source };
-        thread::retry(Instant::now() + END_PATIENCE, || cmap.get(key)).map_err(fault)
+        thread::retry(until, || cmap.get(key)).map_err(fault)
+    };
+    let get_text = |key: &str| {
+        let text = get(key)?.and_then(|value| value.as_text().map(str::to_owned));
+        Ok::<_, CorosyncError>(text.filter(|text| !text.is_empty()))
     };
     let mut nodes = Vec::new();
     for at in 0..NODELIST_MAX {
@@ -112,10 +119,9 @@ fn read_configuration(cmap: &Cmap, local: NodeId) -> Result<Configuration, Coros
         nodes.extend(id.as_u64().and_then(|id| NodeId::new(u32::try_from(id).ok()?)));
     }
     let two_node = get("quorum.two_node")?.and_then(|value| value.as_u64()) == Some(1);
-    let name = get("totem.cluster_name")?;
-    let name = name.as_ref().and_then(|value| value.as_text()).filter(|name| !name.is_empty());
-    let cluster_name = name.ok_or(CorosyncError::NoClusterName)?.to_owned();
-    Ok(Configuration { local, nodes, two_node, cluster_name })
+    let cluster_name = get_text("totem.cluster_name")?;
+    let rrp_mode = get_text("totem.rrp_mode")?;
+    Ok(Configuration { local, nodes, two_node, cluster_name, rrp_mode })
 }
 
 /// The requests' side. Its drop waits, bounded, until corosync has what was asked for: a leave that does not get out
