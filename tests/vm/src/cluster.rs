@@ -52,6 +52,7 @@ impl Cluster {
     pub fn boot(state: &State, options: Options) -> Result<Self> {
         options.check()?;
         tear_down(state)?;
+        state.clear_run()?;
         let network = Network::named(state.namespace());
         network.up(options.nodes)?;
         // From here on everything is torn down again if a step fails.
@@ -75,6 +76,7 @@ impl Cluster {
     pub fn boot_detached(state: &State, options: Options, mut power: Command) -> Result<Self> {
         options.check()?;
         tear_down(state)?;
+        state.clear_run()?;
         options.save(state)?;
         let cluster = Self::attach(state)?;
         cluster.network.up(cluster.options.nodes)?;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -10,6 +11,8 @@ use crate::cluster::Cluster;
 use crate::node::Node;
 use crate::time::HostTime;
 
+/// How long a node may take for one of them.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Name of the file, command that fills it.
 const COMMANDS: [(&str, &str); 8] = [
     ("corosync.log", "cat /var/log/cluster/corosync.log"),
@@ -41,13 +44,14 @@ impl Cluster {
             }
         }
         let running: Vec<u8> = self.running().iter().map(Node::id).collect();
-        for (name, command) in COMMANDS {
-            for node in running.iter().map(|id| self.node(*id)) {
-                if let Ok(output) = node.sh(command) {
-                    write(&format!("node{}.{name}", node.id()), &(output.out + &output.err))?;
-                }
+        self.on_all(&running, |node| {
+            for (name, command) in COMMANDS {
+                // Once it does not answer, it would not answer the rest either.
+                let Ok(output) = node.sh_within(command, PATIENCE) else { break };
+                write(&format!("node{}.{name}", node.id()), &(output.out + &output.err))?;
             }
-        }
+            Ok(())
+        })?;
         let _ = fs::copy(self.state().run_file("fence.log"), folder.join("power.log"));
         let mut text = String::new();
         for entry in self.timeline(since).unwrap_or_default() {

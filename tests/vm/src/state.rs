@@ -50,6 +50,14 @@ impl State {
         self.root.join("run")
     }
 
+    /// Forgets the cluster that ran, which must be torn down.
+    pub(crate) fn clear_run(&self) -> Result<()> {
+        let run = self.run();
+        fs::remove_dir_all(&run)
+            .and_then(|()| fs::create_dir_all(&run))
+            .with_context(|| format!("clear {}", run.display()))
+    }
+
     /// A file of the cluster that runs now.
     pub(crate) fn run_file(&self, name: &str) -> PathBuf {
         self.run().join(name)

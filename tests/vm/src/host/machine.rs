@@ -85,10 +85,14 @@ impl Process {
     }
 
     fn id(&self) -> Option<Pid> {
+        self.identity()?.split_once(' ')?.0.parse().ok().map(Pid::from_raw)
+    }
+
+    /// What no other process has ever had: id and start time. `None` if it does not run.
+    fn identity(&self) -> Option<String> {
         let text = fs::read_to_string(&self.file).ok()?;
         let (id, started) = text.split_once(' ')?;
-        let id = id.parse().ok()?;
-        (start_time(id)? == started).then(|| Pid::from_raw(id))
+        (start_time(id.parse().ok()?)? == started).then_some(text)
     }
 }
 
@@ -143,6 +147,11 @@ impl Machine {
     /// Whether its process is there (a stopped one is).
     pub(crate) fn runs(&self) -> bool {
         self.process.runs()
+    }
+
+    /// This run of the machine; another one after it was switched off and on. `None` if it does not run.
+    pub(crate) fn identity(&self) -> Option<String> {
+        self.process.identity()
     }
 
     /// Ends it, as pulling the plug would; done when its process is gone.

@@ -142,9 +142,12 @@ impl Power {
             FenceMode::Fail => Outcome::Refused,
             FenceMode::Ok => self.switch_off(victim)?,
             FenceMode::Delay(time) => {
+                let asker = Machine::of(&self.state, actor);
+                let asked_by = asker.identity();
                 // A slow switch is what is simulated here; nothing is waited for.
                 thread::sleep(time);
-                if Machine::of(&self.state, actor).runs() {
+                // The asker may have died and been booted again meanwhile.
+                if asker.identity() == asked_by {
                     self.switch_off(victim)?
                 } else {
                     Outcome::Abandoned

@@ -16,16 +16,8 @@ use anyhow::{Context, Result};
 use crate::state::State;
 
 /// Debian packages that the host needs for building and running.
-pub const HOST_NEEDS: [&str; 8] = [
-    "apt",
-    "busybox-static",
-    "dpkg",
-    "e2fsprogs",
-    "iproute2",
-    "kmod",
-    "qemu-system-x86",
-    "xz-utils",
-];
+pub const HOST_NEEDS: [&str; 7] =
+    ["apt", "dpkg", "e2fsprogs", "iproute2", "kmod", "qemu-system-x86", "xz-utils"];
 
 /// The kernel whose newest version is taken when none is named: the release's own metapackage.
 pub const KERNEL_DEFAULT: &str = "linux-image-amd64";

@@ -124,6 +124,8 @@ fn actor_dies(cluster: &Cluster) -> Result<()> {
 
 fn death_in_recovery(cluster: &Cluster) -> Result<()> {
     let begin = HostTime::now();
+    // Keeps the first recovery going until the second death.
+    cluster.fence_mode(FenceMode::Delay(Duration::from_secs(5)))?;
     cluster.node(5).kill()?;
     let stopped = format!("dlm_tool ls {FILE_SYSTEM} | grep -q kern_stop");
     cluster.node(1).wait_for(&stopped, RECOVERY)?;

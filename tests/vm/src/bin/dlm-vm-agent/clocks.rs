@@ -30,7 +30,9 @@ pub(crate) fn all() -> Result<[Duration; 3]> {
     log.seek(SeekFrom::End(0)).with_context(|| format!("go to the end of {LOG}"))?;
     let now = [monotonic()?, real()?];
     let mark = format!("dlm-vm clock mark {}", now[0].as_nanos());
-    log.write_all(mark.as_bytes()).with_context(|| format!("write a mark to {LOG}"))?;
+    // Without a line's end the kernel keeps the record open for more, and nobody can read it yet.
+    log.write_all(format!("{mark}\n").as_bytes())
+        .with_context(|| format!("write a mark to {LOG}"))?;
     let mut record = [0; 8192];
     // The mark is in the log, so reading up to it does not block.
     loop {
