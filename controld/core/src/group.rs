@@ -69,6 +69,8 @@ pub(crate) struct Daemon {
     pub(crate) membership: Membership,
     /// Its last PROTOCOL said that it has run a lockspace.
     pub(crate) stateful: bool,
+    /// It was in the group when we joined it: what it has run, it has run with our knowledge, so it cannot be a merge.
+    pub(crate) there_before_us: bool,
     /// It was there before us, or told us what to forget: it may know of fencing that we do not know of.
     pub(crate) may_know: bool,
     pub(crate) add_time: Instant,
@@ -248,6 +250,7 @@ impl Daemons {
         entry.membership = Membership::Silent;
         entry.stateful = false;
         entry.add_time = now;
+        entry.there_before_us = we_joined;
         entry.may_know = we_joined && !is_us;
         entry.says_unknown = false;
         entry.told = 0;
@@ -426,6 +429,7 @@ impl Daemon {
             order,
             membership: Membership::Never,
             stateful: false,
+            there_before_us: false,
             may_know: false,
             add_time: Instant::default(),
             rem_time: Instant::default(),

@@ -70,6 +70,8 @@ pub(crate) enum Phase {
     Joining,
     /// In the group.
     Member,
+    /// Our leave is on its way, and a new join will follow it.
+    Rejoining,
     /// Our leave is on its way.
     Leaving,
     /// Out of the group; the kernel is still being told.
@@ -184,6 +186,7 @@ impl Lockspace {
                 self.debug(out, format!("cpg_leave {} ...", self.group()));
                 out.push(Effect::Leave(self.group()));
             }
+            Phase::Rejoining => self.phase = Phase::Leaving,
             Phase::Leaving | Phase::Releasing { .. } | Phase::Gone { .. } => {
                 self.error(out, String::from("offline uevent ignored: already leaving"));
             }
@@ -232,6 +235,7 @@ impl Lockspace {
         if confchg.left.iter().any(|(node, _)| *node == our_node) {
             match self.phase {
                 Phase::Leaving => self.release(out),
+                Phase::Rejoining => self.join_anew(out),
                 _ => out.push(Effect::FailStop {
                     why: format!("lockspace {}: removed from its group without asking", self.name),
                 }),
@@ -240,6 +244,10 @@ impl Lockspace {
         }
         if self.phase == Phase::Joining {
             self.phase = Phase::Member;
+        }
+        if self.phase == Phase::Member && self.joining && merges(confchg) {
+            self.rejoin(out);
+            return;
         }
         self.change_seq = self.change_seq.next();
         self.note_members(confchg, our_node, world, out);
@@ -258,6 +266,22 @@ impl Lockspace {
         self.tell_change(confchg, out);
         self.changes.push_front(change);
         self.stop(out);
+    }
+
+    /// Two partitions of the group have come together, and we have never started. Each side sees the other join, so their
+    /// STARTs would never match, and as nobody has to be killed, nobody would ever go on (the C daemon does not). We hold
+    /// nothing: leave, and join what is there now.
+    fn rejoin(&mut self, out: &mut Out<'_>) {
+        self.error(out, String::from("partitions merged before our first start: joining anew"));
+        self.phase = Phase::Rejoining;
+        self.changes.clear();
+        self.wait = None;
+        out.push(Effect::Leave(self.group()));
+    }
+
+    fn join_anew(&mut self, out: &mut Out<'_>) {
+        *self = Self::new(self.number, self.name.clone(), self.options.clone(), out.now.mono);
+        self.begin_join(out);
     }
 
     fn note_members(
@@ -283,7 +307,7 @@ impl Lockspace {
                 LeaveReason::Leave => {}
             }
         }
-        self.ring_wait |= confchg.joined.iter().any(|(_, reason)| *reason == JoinReason::NodeUp);
+        self.ring_wait |= merges(confchg);
         let we_joined = confchg.joined.iter().any(|(node, _)| *node == our_node);
         for node in &confchg.members {
             let joined = confchg.joined.iter().any(|(joined, _)| joined == node);
@@ -664,6 +688,11 @@ impl Lockspace {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.lane.deadline()
     }
+}
+
+/// Rings have merged, and the group with them.
+fn merges(confchg: &Confchg) -> bool {
+    confchg.joined.iter().any(|(_, reason)| *reason == JoinReason::NodeUp)
 }
 
 impl Plan {
