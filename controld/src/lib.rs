@@ -5,4 +5,5 @@ pub mod config;
 pub mod control;
 pub mod fence;
 pub mod kernel;
+pub mod logging;
 pub mod wire;
