@@ -6,4 +6,5 @@ pub mod control;
 pub mod fence;
 pub mod kernel;
 pub mod logging;
+pub mod service;
 pub mod wire;

@@ -1,0 +1,139 @@
+//! The daemon as a process: background or foreground, lock file, memory, signals, systemd (spec/logging-and-files.md
+//! sections 2 and 3, DESIGN.md "Daemonising").
+//!
+//! tokio and threads do not survive a fork, so the background daemon is a fresh process: the parent runs its own
+//! program again with the same words, gives it a pipe, and waits until it is told that the sockets are bound, or why
+//! not. It never waits for corosync. [`start`] is the first thing that main calls: parent and daemon both come there.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
+
+mod background;
+mod descriptors;
+mod error;
+mod pid_file;
+mod readiness;
+mod signals;
+pub mod systemd;
+
+pub use descriptors::inheritable_descriptors;
+pub use error::{PidFileStep, ServiceError};
+pub use pid_file::PidFile;
+pub use readiness::Readiness;
+pub use signals::{Signals, Terminate};
+
+use nix::sys::mman::{MlockAllFlags, mlockall};
+use nix::sys::stat::{Mode as FileMode, umask};
+use std::path::PathBuf;
+
+/// The name of the process, which pacemaker's agent and scripts look up.
+pub const PROCESS_NAME: &str = "dlm_controld";
+
+/// The lock and pid file of the C daemon.
+pub const PID_FILE: &str = "/var/run/dlm_controld/dlm_controld.pid";
+
+/// Whether the caller gets its prompt back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Neither `--foreground` nor `-D`: a new process in a session of its own.
+    Background,
+    /// This process is the daemon, with the caller's standard files.
+    Foreground,
+}
+
+/// Where things are; tests have places of their own.
+#[derive(Clone, Debug)]
+pub struct ServicePaths {
+    /// Lock and pid file; missing directories are made.
+    pub pid_file: PathBuf,
+}
+
+impl Default for ServicePaths {
+    fn default() -> Self {
+        Self { pid_file: PathBuf::from(PID_FILE) }
+    }
+}
+
+/// What this process is.
+#[derive(Debug)]
+pub enum Role {
+    /// The caller's process, whose work is done: exit with this status. A reason was printed.
+    Parent(u8),
+    /// The daemon.
+    Daemon {
+        /// Tells the parent, if there is one.
+        readiness: Readiness,
+        /// Holds the lock; dropped at the very end, as that removes the file.
+        pid_file: PidFile,
+    },
+}
+
+/// Finds out what this process is, and makes it that. As daemon: standard signals, umask 022, process name, and in the
+/// background a session of its own, `/` as directory and null devices as standard files; then the lock.
+///
+/// To be called first in main, before there are threads and before anything is opened: it changes the environment.
+///
+/// # Errors
+/// The parent could not start a daemon, or the daemon could not set itself up; the latter was told to the parent too, so
+/// main has to log it and to exit with status 1.
+pub fn start(mode: Mode, paths: &ServicePaths) -> Result<Role, ServiceError> {
+    signals::reset()?;
+    let handed_down = readiness::handed_down()?;
+    descriptors::keep_from_children();
+    let readiness = match (mode, handed_down) {
+        (Mode::Background, None) => return background::launch().map(Role::Parent),
+        (Mode::Background, Some(readiness)) => readiness,
+        (Mode::Foreground, _) => Readiness::nobody(),
+    };
+    match set_up(mode, paths) {
+        Ok(pid_file) => Ok(Role::Daemon { readiness, pid_file }),
+        Err(error) => {
+            readiness.failed(&error.to_string());
+            Err(error)
+        }
+    }
+}
+
+fn set_up(mode: Mode, paths: &ServicePaths) -> Result<PidFile, ServiceError> {
+    // What is made with the C daemon's modes shall get its permissions, whoever starts us.
+    umask(FileMode::S_IWGRP | FileMode::S_IWOTH);
+    background::take_name()?;
+    if mode == Mode::Background {
+        background::detach()?;
+    }
+    PidFile::take(&paths.pid_file)
+}
+
+/// Keeps what is in use, now and later, in memory: the daemon must work when the storage it would be paged in from is
+/// blocked by the very recovery it has to carry out. Pages are locked when they are first touched (`MCL_ONFAULT`); all
+/// of them at once would cost hundreds of megabytes for thread stacks and corosync's buffers.
+///
+/// # Errors
+/// The kernel says no (`RLIMIT_MEMLOCK` without privilege). Worth a line in the log; the daemon can go on.
+pub fn lock_memory() -> Result<(), ServiceError> {
+    let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
+    mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault)
+        .map_err(|source| ServiceError::LockMemory { source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_can_be_locked_on_fault() {
+        // Root can; others may not, which is noted and no more.
+        match lock_memory() {
+            Ok(()) => nix::sys::mman::munlockall().unwrap(),
+            Err(error) => {
+                assert!(error.to_string().starts_with("cannot lock memory"), "{error}");
+                assert!(!nix::unistd::geteuid().is_root(), "{error}");
+            }
+        }
+    }
+}
