@@ -67,8 +67,10 @@ pub enum ServiceError {
         source: io::Error,
     },
     /// Memory.
-    #[error("cannot lock memory: {source}")]
+    #[error("cannot lock memory: {operation}: {source}")]
     LockMemory {
+        /// What was tried.
+        operation: &'static str,
         /// Why not.
         source: nix::Error,
     },
