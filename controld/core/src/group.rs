@@ -348,8 +348,13 @@ impl Daemons {
             return false;
         };
         node.stateful = protocol.daemon_run.flags & PROTOCOL_STATEFUL != 0;
-        let merge =
-            from != self.our_node && !node.membership.is_clean() && node.stateful && self.stateful;
+        // The C daemon takes a late first PROTOCOL of an old member for a merge if we have started a lockspace meanwhile,
+        // and may kill a healthy node.
+        let merge = from != self.our_node
+            && !node.there_before_us
+            && !node.membership.is_clean()
+            && node.stateful
+            && self.stateful;
         if merge {
             self.merged(from, cluster, setup, out);
         } else {
