@@ -119,7 +119,6 @@ impl World {
         start: &KernelStart,
         instances: &BTreeMap<NodeId, u64>,
     ) -> Result<(), String> {
-        self.check_before_start(id, name, start);
         self.tell_missing_comms(id, name, start);
         let Some(host) = self.nodes.get_mut(&id) else { return Ok(()) };
         match host.kernel.start(name, start, instances) {

@@ -43,6 +43,8 @@ impl Daemon {
 pub(super) struct View {
     pub(super) config: ConfigId,
     pub(super) members: BTreeSet<NodeId>,
+    /// Everybody who has been a member since we joined.
+    pub(super) ever: BTreeSet<NodeId>,
     pub(super) ring: u64,
     /// A change of nodes has come, its ring id has not.
     pub(super) ring_pending: bool,
