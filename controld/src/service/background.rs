@@ -22,10 +22,12 @@ pub(super) fn launch() -> Result<u8, ServiceError> {
     let mut child = spawn(write)?;
     let report =
         readiness::Report::read(File::from(read)).map_err(failed("hear from the daemon"))?;
+    // A caller that tries again at once must not meet the lock of a daemon that is on its way out.
+    let mut ended = || child.wait().map_err(failed("wait for the daemon"));
     let reason = match report {
         Report::Ready => return Ok(0),
-        Report::Failed(reason) => reason,
-        Report::Silent => died(child.wait().map_err(failed("wait for the daemon"))?),
+        Report::Failed(reason) => ended().map(|_| reason)?,
+        Report::Silent => died(ended()?),
     };
     // There is nobody to tell that standard error is gone.
     let _ = writeln!(io::stderr().lock(), "{reason}");

@@ -37,7 +37,8 @@ impl Readiness {
         self.tell(&[READY]);
     }
 
-    /// The daemon cannot serve: the parent prints the reason on standard error and exits with status 1.
+    /// The daemon cannot serve: the parent waits for its end, prints the reason on standard error and exits with
+    /// status 1.
     pub fn failed(self, text: &str) {
         let mut report = vec![FAILED];
         report.extend_from_slice(text.as_bytes());
