@@ -37,6 +37,7 @@ impl World {
             Event::Message { group, from, packet, .. } => {
                 if let Message::Start(start) = &packet.message
                     && start.flags & START_NACK == 0
+                    && start.counts.members.contains(&id)
                 {
                     let seen = SeenStart {
                         config: arrival.origin.config,
