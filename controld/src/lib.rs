@@ -3,6 +3,8 @@
 pub mod cluster;
 pub mod config;
 pub mod control;
+pub mod daemon;
+pub mod driver;
 pub mod fence;
 pub mod kernel;
 pub mod logging;

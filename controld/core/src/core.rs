@@ -146,6 +146,7 @@ impl Core {
             Event::FenceAck { node } => self.world.daemons.fence_ack(node, out),
             Event::Options(options) => self.world.setup.dynamic = options,
             Event::Devices(devices) => self.world.setup.devices = devices,
+            Event::LockspaceOptions(options) => self.world.setup.lockspaces = options,
             Event::ShutdownQuestion => {
                 let allow = self.lockspaces.is_empty();
                 if !allow {

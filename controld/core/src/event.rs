@@ -1,7 +1,7 @@
 //! Everything that can happen. The driver turns what the seams report into these, one at a time, in the order of arrival.
 
 use crate::message::Packet;
-use crate::options::{DynamicOptions, FenceDevices};
+use crate::options::{DynamicOptions, FenceDevices, LockspaceOptions};
 use crate::types::{Group, LockspaceName, NodeId, RingId, Slot};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -180,8 +180,10 @@ pub enum Event {
     },
     /// `set_config` or `reload_config` changed options.
     Options(DynamicOptions),
-    /// dlm.conf was read again.
+    /// dlm.conf was read again: its fence devices.
     Devices(FenceDevices),
+    /// dlm.conf was read again: its lockspaces, for those that are created from now on.
+    LockspaceOptions(BTreeMap<LockspaceName, LockspaceOptions>),
     /// SIGTERM or SIGINT.
     Terminate,
 }

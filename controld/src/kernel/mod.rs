@@ -13,6 +13,7 @@ pub mod files;
 pub mod kmsg;
 pub mod lanes;
 pub mod misc;
+pub mod plockdev;
 mod ready;
 pub mod real;
 pub mod root;
@@ -33,6 +34,7 @@ pub type LogSink = Arc<dyn Fn(LogLine) + Send + Sync>;
 
 use dlm_core::effect::{KernelWrite, Lane};
 use dlm_core::event::Token;
+use dlm_core::options::Switch;
 
 /// What any kernel must offer.
 pub trait Kernel: Send {
@@ -40,4 +42,6 @@ pub trait Kernel: Send {
     fn write(&mut self, token: Token, lane: Lane, write: KernelWrite);
     /// The lockspace of this lane is gone: no further write will come for it.
     fn retire(&mut self, lane: &Lane);
+    /// Switch the kernel's debug messages; a failure goes to the log.
+    fn set_log_debug(&mut self, log_debug: Switch);
 }

@@ -2,11 +2,10 @@
 //! `enable_plock=0` (spec/plocks.md section 1), so that no process hangs in fcntl.
 
 use crate::kernel::error::{KernelError, Operation};
+use crate::kernel::ready;
 use nix::errno::Errno;
 use std::os::fd::OwnedFd;
-use std::path::Path;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use std::path::PathBuf;
 
 /// `struct dlm_plock_info` of linux/dlm_plock.h.
 const RECORD_SIZE: usize = 64;
@@ -33,20 +32,19 @@ pub fn refusal(request: &[u8; RECORD_SIZE]) -> Option<[u8; RECORD_SIZE]> {
 ///
 /// # Errors
 /// The device cannot be read or written any more.
-pub async fn refuse_all(device: OwnedFd, path: &Path) -> Result<(), KernelError> {
-    let device = AsyncFd::register(device, Interest::READABLE)
-        .map_err(KernelError::path(Operation::Register, path))?;
+pub async fn refuse_all(device: OwnedFd, path: PathBuf) -> Result<(), KernelError> {
+    let device = ready::register(device).map_err(KernelError::path(Operation::Register, &path))?;
     let mut request = [0; RECORD_SIZE];
     loop {
         let mut ready =
-            device.readable().await.map_err(KernelError::path(Operation::Read, path))?;
+            device.readable().await.map_err(KernelError::path(Operation::Read, &path))?;
         match nix::unistd::read(device.get_ref(), &mut request) {
             Ok(RECORD_SIZE) => {
                 if let Some(answer) = refusal(&request) {
                     nix::unistd::write(device.get_ref(), &answer).map_err(|errno| {
                         KernelError::Write {
                             value: "result of a plock request".to_owned(),
-                            path: path.to_owned(),
+                            path: path.clone(),
                             source: errno.into(),
                         }
                     })?;
@@ -54,7 +52,7 @@ pub async fn refuse_all(device: OwnedFd, path: &Path) -> Result<(), KernelError>
             }
             Ok(_) | Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => ready.clear_ready(),
-            Err(errno) => return Err(KernelError::path(Operation::Read, path)(errno.into())),
+            Err(errno) => return Err(KernelError::path(Operation::Read, &path)(errno.into())),
         }
     }
 }

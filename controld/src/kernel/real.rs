@@ -31,11 +31,6 @@ impl RealKernel {
         let writer = Writer { files: OsFiles, root, comms };
         Ok(Self { lanes: Lanes::new(writer, events, log)? })
     }
-
-    /// Switch the kernel's debug messages, when the option `log_debug` changes; a failure goes to the log.
-    pub fn set_log_debug(&mut self, log_debug: Switch) {
-        self.lanes.set_log_debug(log_debug);
-    }
 }
 
 impl Kernel for RealKernel {
@@ -45,5 +40,9 @@ impl Kernel for RealKernel {
 
     fn retire(&mut self, lane: &Lane) {
         self.lanes.retire(lane);
+    }
+
+    fn set_log_debug(&mut self, log_debug: Switch) {
+        self.lanes.set_log_debug(log_debug);
     }
 }

@@ -1,0 +1,431 @@
+//! The event lines. GROUP is `daemon` or the name of a lockspace; LS is the name of a lockspace.
+//!
+//! | line | event |
+//! |---|---|
+//! | `begin`, `terminate`, `shutdown`, `lost WHY` | of the daemon as a whole |
+//! | `quorum 1 ring 4 members 1 2 [without 2]` | of the quorum service; no address is known of those after `without` |
+//! | `nodelist joined 2 left 2` | the same |
+//! | `confchg GROUP members 1 2 joined 1 4:nodeup left 3:nodedown` | `:nodeup`, `:nodedown`, `:procdown`, else join and leave |
+//! | `ring GROUP 8`, `joinfailed GROUP WHY`, `bad GROUP from 2 WHY` | of a group |
+//! | `protocol from 2 [max 3.1.1] [run 3.1.1] [stateful] [c]` | `c`: without our extensions |
+//! | `start LS from 2 seq 5 counts 2/0/1/1 started 1 members 1 2 [flags nack]` | messages |
+//! | `result from 2 victim 3 result 0`, `clear from 2 for 1 [result -61] flags startup,fipu` | messages |
+//! | `release_recover LS from 2 value 1` | a message |
+//! | `agree LS [from 2]` | STARTs of all other members (or those named) that say what our last one said |
+//! | `echo`, `echo all`, `echo none` | our oldest message comes back; all do; all are lost |
+//! | `kernel ok`, `kernel LS ok`, `kernel all`, `kernel fail EIO` | end of the oldest kernel write, or of all |
+//! | `agent 3 [device NAME] exit 1`, `signal 9`, `errno 2` | end of an agent |
+//! | `online LS`, `offline LS [recover 1]`, `slots LS 1:1 2:3`, `withdraw LS` | of the kernel |
+//! | `ack 3`, `option NAME VALUE` | commands |
+//! | `deadline`, `at +30s` | time passes until the next deadline; passes |
+//! | `up 2 3 ring 4` | the whole start of a daemon: the nodes are there, and clear us |
+//! | `join LS members 2 3 ring 4` | the whole join of a lockspace that the members run, until the kernel's start is done |
+
+use super::args::{Args, lockspace, node};
+use super::{setup, text};
+use dlm_core::Core;
+use dlm_core::effect::{Effect, Lane};
+use dlm_core::event::{AgentOutcome, Confchg, Event, JoinReason, LeaveReason, Token};
+use dlm_core::message::{
+    ChangeCounts, FenceClear, FenceResult, Message, PROTOCOL_STATEFUL, Packet, Protocol,
+    ProtocolVersion, Start,
+};
+use dlm_core::options::Setup;
+use dlm_core::types::{
+    ChangeSeq, GlobalId, Group, Instant, LockspaceName, NodeId, Now, RingId, Slot, Version,
+    WallSeconds,
+};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// What ended agents wrote; empty.
+const SILENCE: String = String::new();
+/// The protocol of all daemons 4.x.
+const DAEMON_PROTOCOL: Version = Version::new(3, 1, 1);
+/// The same for the kernel.
+const KERNEL_PROTOCOL: Version = Version::new(1, 1, 1);
+/// Our monotonic clock when a script begins, seconds.
+const BEGIN_MONO: u64 = 100;
+/// Wall clock minus monotonic clock, seconds.
+const WALL_OFFSET: u64 = 900;
+
+/// A daemon, and what is on its way to and from it.
+#[derive(Clone)]
+pub(crate) struct Run {
+    core: Core,
+    setup: Setup,
+    now: Instant,
+    kernel: VecDeque<(Token, Lane)>,
+    sent: VecDeque<(Group, Packet)>,
+    agents: VecDeque<(Token, NodeId, String)>,
+    last_starts: BTreeMap<LockspaceName, Start>,
+    shown: Vec<String>,
+}
+
+impl Run {
+    pub(crate) fn new(setup: Setup) -> Self {
+        Self {
+            core: Core::new(setup.clone()),
+            setup,
+            now: Instant::default().plus_seconds(BEGIN_MONO),
+            kernel: VecDeque::new(),
+            sent: VecDeque::new(),
+            agents: VecDeque::new(),
+            last_starts: BTreeMap::new(),
+            shown: Vec::new(),
+        }
+    }
+
+    /// What the lines since the last call have caused.
+    pub(crate) fn take_shown(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.shown)
+    }
+
+    /// Carry out a line of a script.
+    pub(crate) fn line(&mut self, line: &str) {
+        let word = line.split_whitespace().next().expect("an event line");
+        match word {
+            "begin" => self.step(Event::Begin),
+            "terminate" => self.step(Event::Terminate),
+            "shutdown" => self.step(Event::ShutdownQuestion),
+            "quorum" | "nodelist" | "confchg" | "ring" | "joinfailed" | "bad" | "lost" => {
+                self.cluster(word, line);
+            }
+            "protocol" | "start" | "result" | "clear" | "release_recover" => {
+                self.message(word, line);
+            }
+            "agree" => self.agree(line),
+            "echo" => self.echo(Args::new(line, &[]).list("").first().copied()),
+            "kernel" => self.kernel(line),
+            "agent" => self.agent(line),
+            "online" | "offline" | "slots" | "withdraw" => self.lockspace(word, line),
+            "ack" => self.step(Event::FenceAck { node: Args::new(line, &[]).node("") }),
+            "option" => self.option(line),
+            "deadline" => self.wait_for_deadline(),
+            "at" => self.pass(line),
+            "up" => self.up(line),
+            "join" => self.join(line),
+            "state" => self.shown.extend(text::state(&self.core.snapshot())),
+            _ => panic!("unknown event `{line}`"),
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let wall = WallSeconds(self.now.seconds() + WALL_OFFSET);
+        let mut effects = Vec::new();
+        self.core.step(Now { mono: self.now, wall }, event, &mut effects);
+        for effect in effects {
+            let told = match &effect {
+                Effect::KillAgent(token) => self.killed(*token),
+                other => text::effect(other),
+            };
+            self.shown.extend(told);
+            self.note(effect);
+        }
+    }
+
+    fn note(&mut self, effect: Effect) {
+        match effect {
+            Effect::Kernel { token, lane, .. } => self.kernel.push_back((token, lane)),
+            Effect::RunAgent { token, victim, device, .. } => {
+                self.agents.push_back((token, victim, device.name));
+            }
+            Effect::Send { group, packet } => {
+                if let (Group::Lockspace(name), Message::Start(start)) = (&group, &packet.message) {
+                    self.last_starts.insert(name.clone(), start.clone());
+                }
+                self.sent.push_back((group, packet));
+            }
+            _ => {}
+        }
+    }
+
+    fn killed(&self, token: Token) -> Option<String> {
+        let (_, victim, name) = self.agents.iter().find(|(agent, ..)| *agent == token)?;
+        Some(format!("kill agent {victim} {name}"))
+    }
+
+    fn cluster(&mut self, word: &str, line: &str) {
+        let args = Args::new(line, &["ring", "members", "without", "joined", "left", "from"]);
+        let event = match word {
+            "quorum" => quorum(&args),
+            "nodelist" => Event::Nodelist { joined: args.nodes("joined"), left: args.nodes("left") },
+            "confchg" => Event::Confchg { group: args.group(), change: confchg(&args) },
+            "ring" => {
+                let seq = args.list("").get(1).and_then(|word| word.parse().ok());
+                let ring = RingId { node: 1, seq: seq.expect("number of the ring") };
+                Event::Ring { group: args.group(), ring }
+            }
+            "joinfailed" => Event::JoinFailed {
+                group: args.group(),
+                why: args.list("").split_off(1).join(" "),
+            },
+            "bad" => {
+                let (group, from) = (args.group(), args.node("from"));
+                Event::BadMessage { group, from, why: args.list("from").split_off(1).join(" ") }
+            }
+            _ => Event::ClusterLost { why: args.text("") },
+        };
+        self.step(event);
+    }
+
+    fn message(&mut self, word: &str, line: &str) {
+        let keywords = [
+            "from", "max", "run", "stateful", "c", "seq", "counts", "started", "members", "flags",
+            "victim", "result", "for", "value",
+        ];
+        let args = Args::new(line, &keywords);
+        let message = match word {
+            "protocol" => protocol(&args),
+            "start" => Message::Start(start(&args)),
+            "result" => Message::FenceResult(FenceResult {
+                victim: args.node("victim"),
+                result: args.number("result"),
+                wall: WallSeconds(self.now.seconds() + WALL_OFFSET),
+            }),
+            "clear" => Message::FenceClear(FenceClear {
+                node: args.node("for"),
+                result: args.number_or("result", 0),
+                flags: flags(args.one("flags"), &text::CLEAR_FLAGS),
+            }),
+            _ => Message::ReleaseRecover { value: args.number("value") },
+        };
+        let group =
+            if args.list("").is_empty() { Group::Daemon } else { Group::Lockspace(args.lockspace()) };
+        self.deliver(group, args.node("from"), message);
+    }
+
+    fn deliver(&mut self, group: Group, from: NodeId, message: Message) {
+        let version = match group {
+            Group::Daemon => Version::default(),
+            Group::Lockspace(_) => DAEMON_PROTOCOL,
+        };
+        let global_id = group.global_id();
+        let packet = Packet { version, sender: from, global_id, message };
+        self.step(Event::Message { group, from, packet, length: 0 });
+    }
+
+    /// The other members say what we said last. Who joined in the change has started nothing yet; the rest have.
+    fn agree(&mut self, line: &str) {
+        let args = Args::new(line, &["from", "fresh"]);
+        let name = args.lockspace();
+        let said = self.last_starts.get(&name).cloned().expect("a START of ours");
+        let named = args.nodes("from");
+        let (us, fresh) = (self.setup.our_node, args.nodes("fresh"));
+        for from in said.counts.members.iter().copied().filter(|from| *from != us) {
+            if named.is_empty() || named.contains(&from) {
+                let mut start = said.clone();
+                start.seq = ChangeSeq::from_wire(70 + said.seq.get());
+                start.flags = u32::from(fresh.contains(&from));
+                start.counts.started_count = u32::from(!fresh.contains(&from));
+                self.deliver(Group::Lockspace(name.clone()), from, Message::Start(start));
+            }
+        }
+    }
+
+    fn echo(&mut self, which: Option<&str>) {
+        if which == Some("none") {
+            self.sent.clear();
+        }
+        while let Some((group, packet)) = self.sent.pop_front() {
+            let from = self.setup.our_node;
+            self.step(Event::Message { group, from, packet, length: 0 });
+            if which.is_none() {
+                return;
+            }
+        }
+        assert!(which.is_some(), "echo without a message of ours");
+    }
+
+    fn kernel(&mut self, line: &str) {
+        match Args::new(line, &[]).list("").as_slice() {
+            ["all"] => {
+                while let Some((token, _)) = self.kernel.pop_front() {
+                    self.step(Event::KernelDone { token, result: Ok(()) });
+                }
+            }
+            ["ok"] => {
+                let (token, _) = self.kernel.pop_front().expect("a kernel write");
+                self.step(Event::KernelDone { token, result: Ok(()) });
+            }
+            [name, "ok"] => {
+                let lane = Lane::Lockspace(lockspace(name));
+                let place = self.kernel.iter().position(|(_, of)| *of == lane);
+                let (token, _) = place.and_then(|n| self.kernel.remove(n)).expect("a kernel write");
+                self.step(Event::KernelDone { token, result: Ok(()) });
+            }
+            ["fail", why] => {
+                let (token, _) = self.kernel.pop_front().expect("a kernel write");
+                self.step(Event::KernelDone { token, result: Err(why.to_string()) });
+            }
+            _ => panic!("unknown event `{line}`"),
+        }
+    }
+
+    fn agent(&mut self, line: &str) {
+        let args = Args::new(line, &["device", "exit", "signal", "errno"]);
+        let victim = args.node("");
+        let outcome = if args.has("exit") {
+            AgentOutcome::Exited(args.number("exit"))
+        } else if args.has("signal") {
+            AgentOutcome::Signalled(args.number("signal"))
+        } else {
+            AgentOutcome::NotStarted(args.number("errno"))
+        };
+        let place = self.agents.iter().position(|(_, of, name)| {
+            *of == victim && (!args.has("device") || name == args.one("device"))
+        });
+        let (token, ..) = place.and_then(|n| self.agents.remove(n)).expect("an agent");
+        self.step(Event::AgentDone { token, outcome, output: SILENCE });
+    }
+
+    fn lockspace(&mut self, word: &str, line: &str) {
+        let args = Args::new(line, &["recover"]);
+        let lockspace = args.lockspace();
+        let event = match word {
+            "online" => Event::Online { lockspace },
+            "offline" => Event::Offline { lockspace, release_recover: args.number_or("recover", 0) },
+            "slots" => {
+                let pairs = args.list("").split_off(1).into_iter().filter_map(|pair| {
+                    let (slot, holder) = pair.split_once(':')?;
+                    Some((Slot::new(slot.parse().ok()?)?, node(holder)))
+                });
+                Event::Slots { lockspace, generation: 1, slots: pairs.collect() }
+            }
+            _ => Event::Withdraw { table: format!("cluster:{lockspace}"), lockspace },
+        };
+        self.step(event);
+    }
+
+    fn option(&mut self, line: &str) {
+        let args = Args::new(line, &[]);
+        let value = args.list("").get(1).copied().expect("value of the option");
+        setup::dynamic(&mut self.setup.dynamic, args.one(""), value);
+        self.step(Event::Options(self.setup.dynamic.clone()));
+    }
+
+    fn wait_for_deadline(&mut self) {
+        let deadline = self.core.next_deadline().expect("a deadline");
+        let waited = deadline.millis_since(self.now);
+        self.now = self.now.max(deadline);
+        self.shown.push(format!("+{waited}ms"));
+        self.step(Event::Deadline);
+    }
+
+    fn pass(&mut self, line: &str) {
+        let seconds = line.strip_prefix("at +").and_then(|rest| rest.strip_suffix('s'));
+        let end = self.now.plus_seconds(seconds.and_then(|n| n.parse().ok()).expect("seconds"));
+        while let Some(next) = self.core.next_deadline().filter(|next| *next <= end) {
+            assert!(next > self.now, "a deadline that does not pass");
+            self.now = next;
+            self.step(Event::Deadline);
+        }
+        self.now = end;
+    }
+
+    fn lines(&mut self, lines: &[String]) {
+        for line in lines {
+            self.line(line);
+        }
+    }
+
+    fn up(&mut self, line: &str) {
+        let args = Args::new(line, &["ring"]);
+        let (others, ring, us) = (args.text(""), args.one("ring"), self.setup.our_node);
+        self.lines(&[
+            "begin".to_string(),
+            format!("quorum 1 ring {ring} members {us} {others}"),
+            "kernel all".to_string(),
+            format!("confchg daemon members {us} {others} joined {us}"),
+            format!("ring daemon {ring}"),
+        ]);
+        for other in others.split_whitespace() {
+            self.line(&format!("protocol from {other} run 3.1.1"));
+        }
+        self.line("echo all");
+        if let Some(server) = others.split_whitespace().next() {
+            self.line(&format!("clear from {server} for {us} flags startup,fipu"));
+        }
+        self.line("at +60s");
+    }
+
+    fn join(&mut self, line: &str) {
+        let args = Args::new(line, &["members", "ring"]);
+        let (name, others, us) = (args.one(""), args.text("members"), self.setup.our_node);
+        self.lines(&[
+            format!("online {name}"),
+            format!("confchg {name} members {us} {others} joined {us}"),
+            format!("ring {name} {}", args.one("ring")),
+            format!("agree {name}"),
+            "echo all".to_string(),
+            "kernel all".to_string(),
+        ]);
+    }
+}
+
+fn quorum(args: &Args<'_>) -> Event {
+    let members = args.nodes("members");
+    let without = args.nodes("without");
+    let address = |node: NodeId| {
+        let bytes = node.get().to_be_bytes();
+        SocketAddr::from((Ipv4Addr::new(10, bytes[1], bytes[2], bytes[3]), 0))
+    };
+    let known = members.iter().filter(|node| !without.contains(node));
+    Event::Quorum {
+        quorate: args.one("") == "1",
+        ring: RingId { node: 1, seq: args.number("ring") },
+        addresses: known.map(|node| (*node, vec![address(*node)])).collect(),
+        members,
+    }
+}
+
+fn confchg(args: &Args<'_>) -> Confchg {
+    let joined = args.list("joined").into_iter().map(|word| match word.split_once(':') {
+        Some((id, "nodeup")) => (node(id), JoinReason::NodeUp),
+        _ => (node(word), JoinReason::Join),
+    });
+    let left = args.list("left").into_iter().map(|word| match word.split_once(':') {
+        Some((id, "nodedown")) => (node(id), LeaveReason::NodeDown),
+        Some((id, "procdown")) => (node(id), LeaveReason::ProcDown),
+        _ => (node(word), LeaveReason::Leave),
+    });
+    Confchg { members: args.nodes("members"), joined: joined.collect(), left: left.collect() }
+}
+
+fn protocol(args: &Args<'_>) -> Message {
+    let plain = |version| ProtocolVersion { version, flags: 0 };
+    let run = args.version_or("run", Version::default());
+    let kernel_run = if run == Version::default() { run } else { KERNEL_PROTOCOL };
+    let flags = if args.has("stateful") { PROTOCOL_STATEFUL } else { 0 };
+    Message::Protocol(Protocol {
+        daemon_max: plain(args.version_or("max", DAEMON_PROTOCOL)),
+        kernel_max: plain(KERNEL_PROTOCOL),
+        daemon_run: ProtocolVersion { version: run, flags },
+        kernel_run: plain(kernel_run),
+        features: (!args.has("c")).then_some(1),
+    })
+}
+
+fn start(args: &Args<'_>) -> Start {
+    let counts: Vec<i32> = args.one("counts").split('/').filter_map(|n| n.parse().ok()).collect();
+    let [member_count, joined_count, remove_count, failed_count] = counts.as_slice() else {
+        panic!("four counts expected");
+    };
+    Start {
+        seq: ChangeSeq::from_wire(args.number("seq")),
+        flags: if args.has("flags") { flags(args.one("flags"), &text::START_FLAGS) } else { 0 },
+        counts: ChangeCounts {
+            started_count: args.number("started"),
+            member_count: *member_count,
+            joined_count: *joined_count,
+            remove_count: *remove_count,
+            failed_count: *failed_count,
+            members: args.nodes("members"),
+        },
+    }
+}
+
+fn flags(words: &str, names: &[&str]) -> u32 {
+    let bit = |word: &str| names.iter().position(|name| *name == word);
+    words.split(',').filter_map(bit).map(|bit| 1 << bit).sum()
+}

@@ -1,0 +1,90 @@
+//! The end: in order where nothing runs, and otherwise so that peers and kernel know.
+//!
+//! **A leave says that nothing needs recovery.** With lockspaces left nothing is left in order: the kernels are stopped,
+//! the connections dropped, and the peers see a failure (DESIGN "Leaving and failing").
+
+use super::FAILURE;
+use super::startup::StartError;
+use crate::cluster::Cluster;
+use crate::driver::{End, Inputs, Outputs};
+use crate::kernel::root::Root;
+use crate::kernel::startup::clear_configfs;
+use crate::logging::Logger;
+use dlm_core::Core;
+use dlm_core::effect::{KernelWrite, Lane};
+use dlm_core::event::{Event, Token};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How long the stops may take. The kernel stops by itself what is left when the monitor is closed.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Nothing ran: tidy up and say so.
+pub(super) fn after_failed_start(failure: StartError, logger: &Logger) -> u8 {
+    if !matches!(failure, StartError::Corosync(_)) {
+        tidy(logger);
+    }
+    if matches!(failure, StartError::Signal(_)) { 0 } else { FAILURE }
+}
+
+/// The loop has ended.
+pub(super) async fn after_run(
+    end: &End,
+    mut outputs: Outputs,
+    inputs: Inputs,
+    core: &Core,
+    logger: &Logger,
+) -> u8 {
+    match end {
+        End::Done | End::Refused(_) => {}
+        End::ClusterLost(_) => stop_kernels(&mut outputs, inputs, core, logger).await,
+        End::FailStop(why) => {
+            logger.error(&format!("cannot go on: {why}"));
+            stop_kernels(&mut outputs, inputs, core, logger).await;
+            kill_ourselves(outputs.cluster.as_mut(), core, logger);
+        }
+    }
+    // Waits, bounded, until corosync has what was asked for; groups that were not left see a failure.
+    drop(outputs.cluster);
+    tidy(logger);
+    0
+}
+
+/// The peers must not wait for a node that does not go on, and their kernels not for ours.
+fn kill_ourselves(cluster: &mut dyn Cluster, core: &Core, logger: &Logger) {
+    if let Some(node) = core.snapshot().our_node {
+        logger.error(&format!("tell corosync to remove nodeid {node} from cluster"));
+        cluster.kick(node);
+    }
+}
+
+/// Stop every lockspace that runs, before the others can see us gone.
+async fn stop_kernels(outputs: &mut Outputs, mut inputs: Inputs, core: &Core, logger: &Logger) {
+    let mut outstanding = BTreeSet::new();
+    for lockspace in core.snapshot().lockspaces {
+        // Counted from the top: the core's own tokens count from the bottom.
+        let token = Token(u64::MAX - lockspace.number);
+        outstanding.insert(token);
+        outputs.kernel.write(token, Lane::Lockspace(lockspace.name), KernelWrite::Stop);
+    }
+    let all_done = async {
+        while !outstanding.is_empty() {
+            match inputs.kernel.recv().await {
+                Some(Event::KernelDone { token, .. }) => {
+                    outstanding.remove(&token);
+                }
+                Some(_) => {}
+                None => return,
+            }
+        }
+    };
+    if tokio::time::timeout(STOP_PATIENCE, all_done).await.is_err() {
+        logger.error("some lockspaces have not stopped in time: the kernel stops them when the monitor closes");
+    }
+}
+
+fn tidy(logger: &Logger) {
+    for line in clear_configfs(&Root::default()) {
+        logger.line(&line);
+    }
+}

@@ -1,0 +1,165 @@
+//! The daemon from its first line to its last: start order, what is connected to what, and the end.
+//!
+//! Wiring only. The order of the start is an interface (spec/kernel-interfaces.md section 1): the monitor device is open
+//! and the uevent socket is bound before the kernel learns our own address, after which it lets lockspaces be created.
+
+mod ending;
+mod startup;
+
+use crate::config::{Config, Key, Report};
+use crate::control::{self, Access, Command, Published, Sources};
+use crate::driver::End;
+use crate::logging::{LogOptions, Logger};
+use crate::service::{self, Mode, Readiness, Role, ServicePaths};
+use dlm_core::effect::{Level, LogLine};
+use dlm_core::options::Switch;
+use dlmcontrol::proto::{COMMAND_SOCKET, QUERY_SOCKET};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+
+/// Commands that may wait for the driver.
+const COMMANDS_WAITING_MAX: usize = 64;
+
+/// Exit status after everything that failed.
+const FAILURE: u8 = 1;
+
+/// Be the daemon; returns the exit status.
+#[must_use]
+pub fn run(mut config: Config) -> u8 {
+    let foreground =
+        config.settings().is_on(Key::DaemonDebug) || config.settings().is_on(Key::Foreground);
+    let mode = if foreground { Mode::Foreground } else { Mode::Background };
+    let report = match config.load() {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("{error}");
+            return FAILURE;
+        }
+    };
+    let (readiness, _pid_file) = match service::start(mode, &ServicePaths::default()) {
+        Ok(Role::Parent(status)) => return status,
+        Ok(Role::Daemon { readiness, pid_file }) => (readiness, pid_file),
+        Err(error) => {
+            eprintln!("{error}");
+            return FAILURE;
+        }
+    };
+    let logger = match start_log(&config, &report) {
+        Ok(logger) => logger,
+        Err(error) => {
+            readiness.failed(&error);
+            return FAILURE;
+        }
+    };
+    let status = serve(config, &logger, readiness);
+    logger.finish();
+    status
+}
+
+fn start_log(config: &Config, report: &Report) -> Result<Logger, String> {
+    let settings = config.settings();
+    let on = |key| Switch::from(settings.is_on(key));
+    let logger = Logger::start(LogOptions {
+        debug_logfile: on(Key::DebugLogfile),
+        stderr: on(Key::DaemonDebug),
+        plock_debug: on(Key::PlockDebug),
+        ..LogOptions::default()
+    })
+    .map_err(|error| error.to_string())?;
+    logger.install().map_err(|error| error.to_string())?;
+    for text in &report.outcome.trace {
+        logger.early(&LogLine { level: Level::Debug, lockspace: None, text: text.clone() });
+    }
+    for diagnostic in &report.diagnostics {
+        logger.error(&format!("{}: {diagnostic}", config.path().display()));
+    }
+    logger.info(&format!("dlm_controld {} started", env!("CARGO_PKG_VERSION")));
+    Ok(logger)
+}
+
+/// The sockets, and whom they are for.
+struct Sockets {
+    commands: UnixListener,
+    queries: UnixListener,
+    access: Access,
+}
+
+fn bind(config: &Config) -> Result<Sockets, control::ControlError> {
+    let group = config.settings().text(Key::ControlGroup);
+    let access =
+        if group.is_empty() { Access::root_only() } else { Access::root_and_group(&group)? };
+    Ok(Sockets {
+        queries: control::bind(QUERY_SOCKET)?,
+        commands: control::bind(COMMAND_SOCKET)?,
+        access,
+    })
+}
+
+fn serve(config: Config, logger: &Logger, readiness: Readiness) -> u8 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (sockets, runtime) = match (bind(&config), runtime) {
+        (Ok(sockets), Ok(runtime)) => (sockets, runtime),
+        (Err(error), _) => return refuse(logger, readiness, &error.to_string()),
+        (_, Err(error)) => return refuse(logger, readiness, &error.to_string()),
+    };
+    let (published, shown) = watch::channel(Arc::new(Published::default()));
+    let (commands, asked) = mpsc::channel::<Command>(COMMANDS_WAITING_MAX);
+    let sources = Sources {
+        published: shown,
+        debug_log: logger.ring(),
+        plock_log: logger.plock_ring(),
+        commands: commands.clone(),
+        clock: control::monotonic_seconds,
+    };
+    if let Err(error) = control::start_query_thread(sockets.queries, sources) {
+        return refuse(logger, readiness, &error.to_string());
+    }
+    readiness.ready();
+    if let Err(error) = service::lock_memory() {
+        logger.error(&error.to_string());
+    }
+    let clients = Clients { listener: sockets.commands, access: sockets.access, commands, asked };
+    runtime.block_on(live(config, logger, clients, published))
+}
+
+fn refuse(logger: &Logger, readiness: Readiness, why: &str) -> u8 {
+    logger.error(why);
+    readiness.failed(why);
+    FAILURE
+}
+
+/// The command socket and its channel.
+struct Clients {
+    listener: UnixListener,
+    access: Access,
+    commands: mpsc::Sender<Command>,
+    asked: mpsc::Receiver<Command>,
+}
+
+async fn live(
+    config: Config,
+    logger: &Logger,
+    clients: Clients,
+    published: watch::Sender<Arc<Published>>,
+) -> u8 {
+    let started = match startup::start(config, logger, clients, published).await {
+        Ok(started) => started,
+        Err(failure) => {
+            logger.error(&failure.to_string());
+            return ending::after_failed_start(failure, logger);
+        }
+    };
+    let (end, outputs, inputs, core) = started.driver.run(started.inputs).await;
+    logger.debug(&format!("ending: {end:?}"));
+    if let Err(error) = service::systemd::stopping() {
+        logger.debug(&error.to_string());
+    }
+    let status = ending::after_run(&end, outputs, inputs, &core, logger).await;
+    // Closing the monitor tells the kernel that nobody supervises it any more: after the stops.
+    drop(started.devices);
+    match end {
+        End::Done | End::ClusterLost(_) => status,
+        End::Refused(_) | End::FailStop(_) => FAILURE,
+    }
+}

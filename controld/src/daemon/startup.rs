@@ -1,0 +1,292 @@
+//! The start, step by step (spec/kernel-interfaces.md section 1).
+
+use super::Clients;
+use crate::cluster::Cluster as _;
+use crate::cluster::corosync::{self, Configuration, Corosync, CorosyncError};
+use crate::config::{Config, Key, Origin};
+use crate::control::{self, Published};
+use crate::driver::{Driver, Inputs, Outputs};
+use crate::fence::{AgentRequest, Purpose, run};
+use crate::kernel::LogSink;
+use crate::kernel::attributes::{ClusterAttributes, Protocol};
+use crate::kernel::configfs::CommOptions;
+use crate::kernel::error::KernelError;
+use crate::kernel::kmsg::{KernelLog, forward_kernel_log};
+use crate::kernel::misc::{self, DEADLINE};
+use crate::kernel::plockdev::refuse_all;
+use crate::kernel::real::RealKernel;
+use crate::kernel::root::Root;
+use crate::kernel::startup::{check_uncontrolled, prepare_configfs};
+use crate::kernel::uevent::{UeventSocket, forward_uevents};
+use crate::logging::Logger;
+use crate::service::{ServiceError, Signals, systemd};
+use dlm_core::Core;
+use dlm_core::event::{AgentOutcome, Event, Token};
+use dlm_core::options::{Setup, Switch};
+use dlm_core::types::{LockspaceName, NodeId};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How long corosync may take to let us in while it starts.
+const COROSYNC_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Events of a seam that may wait for the driver.
+const EVENTS_WAITING_MAX: usize = 1024;
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error(transparent)]
+    Corosync(#[from] CorosyncError),
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    #[error(
+        "found uncontrolled lockspaces {0}: left by a daemon that died; asking corosync to remove this node, reboot it"
+    )]
+    Uncontrolled(String),
+    #[error("unfence {node} {why}: not starting while this node is fenced")]
+    Unfence { node: NodeId, why: String },
+    #[error("cannot serve the command socket: {0}")]
+    Socket(std::io::Error),
+    #[error("ended by signal {0} while starting")]
+    Signal(&'static str),
+    #[error("the thread that connects to corosync ended without a result")]
+    NoResult,
+}
+
+/// A daemon that is ready to run.
+pub(super) struct Started {
+    pub(super) driver: Driver,
+    pub(super) inputs: Inputs,
+    /// Open for the daemon's life: the kernel stops its lockspaces when the monitor is closed.
+    pub(super) devices: OwnedFd,
+}
+
+pub(super) async fn start(
+    config: Config,
+    logger: &Logger,
+    clients: Clients,
+    published: watch::Sender<Arc<Published>>,
+) -> Result<Started, StartError> {
+    let mut signals = Signals::listen()?;
+    let steps = connect(config, logger, clients, published);
+    let (driver, mut inputs, devices) = tokio::select! {
+        done = steps => done?,
+        signal = signals.next() => return Err(StartError::Signal(signal.signal)),
+    };
+    let (terminate, terminations) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            signals.next().await;
+            if terminate.send(Event::Terminate).await.is_err() {
+                return;
+            }
+        }
+    });
+    inputs.signals = terminations;
+    Ok(Started { driver, inputs, devices })
+}
+
+async fn connect(
+    config: Config,
+    logger: &Logger,
+    clients: Clients,
+    published: watch::Sender<Arc<Published>>,
+) -> Result<(Driver, Inputs, OwnedFd), StartError> {
+    let root = Root::default();
+    let connected = tokio::task::spawn_blocking(|| corosync::start(COROSYNC_PATIENCE))
+        .await
+        .map_err(|_| StartError::NoResult)??;
+    let corosync::Started { mut cluster, feed, configuration } = connected;
+    logger.debug(&format!("our_nodeid {}", configuration.local));
+    for node in &configuration.nodes {
+        logger.debug(&format!("node_config {node}"));
+    }
+    refuse_uncontrolled(&root, &mut cluster, &configuration, logger)?;
+    unfence(&config, configuration.local, logger).await?;
+    warn(&config, logger);
+
+    let sink: LogSink = {
+        let logger = logger.clone();
+        Arc::new(move |line| logger.line(&line))
+    };
+    let (kernel_events, from_kernel) = mpsc::channel(EVENTS_WAITING_MAX);
+    let monitor = prepare_kernel(&root, &config, &configuration, &sink, &kernel_events).await?;
+    let kernel = RealKernel::new(root, comm_options(&config, &configuration), kernel_events, sink)?;
+
+    let (cluster_events, from_cluster) = mpsc::channel(EVENTS_WAITING_MAX);
+    tokio::spawn(feed.run(cluster_events));
+    clients.listener.set_nonblocking(true).map_err(StartError::Socket)?;
+    let listener =
+        tokio::net::UnixListener::from_std(clients.listener).map_err(StartError::Socket)?;
+    tokio::spawn(control::serve_commands(listener, clients.access, clients.commands));
+    let core = Core::new(setup(&config, &configuration));
+    let outputs = Outputs {
+        cluster: Box::new(cluster),
+        kernel: Box::new(kernel),
+        published,
+        logger: logger.clone(),
+        ready: Box::new(tell_ready(logger.clone())),
+    };
+    let driver = Driver::new(core, config, configuration.nodes, outputs);
+    let (_, signals) = mpsc::channel(1);
+    let inputs =
+        Inputs { cluster: from_cluster, kernel: from_kernel, commands: clients.asked, signals };
+    Ok((driver, inputs, monitor))
+}
+
+fn tell_ready(logger: Logger) -> impl FnOnce() + Send {
+    move || {
+        if let Err(error) = systemd::ready() {
+            logger.error(&error.to_string());
+        }
+    }
+}
+
+/// Lockspaces in the kernel hold locks that nobody coordinates; our peers have begun to fence us.
+fn refuse_uncontrolled(
+    root: &Root,
+    cluster: &mut Corosync,
+    configuration: &Configuration,
+    logger: &Logger,
+) -> Result<(), StartError> {
+    let found: Vec<LockspaceName> = check_uncontrolled(root)?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    for lockspace in &found {
+        logger.error(&format!("found uncontrolled lockspace {lockspace}"));
+    }
+    logger.error(&format!("tell corosync to remove nodeid {} from cluster", configuration.local));
+    cluster.kick(configuration.local);
+    let names: Vec<String> = found.iter().map(ToString::to_string).collect();
+    Err(StartError::Uncontrolled(names.join(" ")))
+}
+
+/// Give ourselves access to storage again, device by device; the first failure ends the start.
+async fn unfence(config: &Config, node: NodeId, logger: &Logger) -> Result<(), StartError> {
+    let devices = config
+        .unfence_devices(node)
+        .map_err(|why| StartError::Unfence { node, why: why.to_owned() })?;
+    let limit = Duration::from_secs(config.fixed().agent_timeout_seconds);
+    for device in devices {
+        let name = format!("{} {}", device.name, device.agent);
+        logger.error(&format!("unfence {node} {name}"));
+        let request =
+            AgentRequest { token: Token(0), victim: node, device, purpose: Purpose::Unfence };
+        let (kill, killed) = oneshot::channel();
+        let agent = run(request, killed);
+        tokio::pin!(agent);
+        let (outcome, output) = tokio::select! {
+            ended = &mut agent => ended,
+            () = tokio::time::sleep(limit) => {
+                let _ = kill.send(());
+                agent.await
+            }
+        };
+        if outcome != AgentOutcome::Exited(0) {
+            let why = format!("{name}: {outcome:?} {}", output.trim());
+            return Err(StartError::Unfence { node, why });
+        }
+    }
+    Ok(())
+}
+
+/// What an administrator should not overlook.
+fn warn(config: &Config, logger: &Logger) {
+    if !config.fixed().fencing.is_on() {
+        logger.error(
+            "enable_fencing=0: failed nodes are NOT fenced before recovery; if one is still alive, data will be corrupted",
+        );
+    }
+    if config.settings().is_on(Key::EnablePlock) {
+        logger.error(
+            "POSIX locks are not served: fcntl locks on cluster file systems fail with ENOSYS",
+        );
+    }
+}
+
+/// Devices and configfs; returns the open monitor.
+async fn prepare_kernel(
+    root: &Root,
+    config: &Config,
+    configuration: &Configuration,
+    sink: &LogSink,
+    events: &mpsc::Sender<Event>,
+) -> Result<OwnedFd, StartError> {
+    misc::wait_for_devices(root, DEADLINE, sink).await?;
+    let (lines, prepared) = prepare_configfs(root, &attributes(config, configuration));
+    lines.into_iter().for_each(|line| sink(line));
+    prepared?;
+    let monitor = misc::open_monitor(root)?;
+    let plock = misc::open_plock(root)?;
+    let uevents = UeventSocket::open()?;
+    let watch_uevents = forward_uevents(uevents, root.clone(), events.clone(), Arc::clone(sink));
+    let watch_plocks = refuse_all(plock, root.misc_device(misc::PLOCK));
+    spawn_vital("uevents", watch_uevents, events);
+    spawn_vital("plock device", watch_plocks, events);
+    match KernelLog::open(root) {
+        Ok(log) => {
+            let watch = forward_kernel_log(log, events.clone());
+            tokio::spawn(async move {
+                if let Err(error) = watch.await {
+                    tracing::error!("slots stay predictions from now on: {error}");
+                }
+            });
+        }
+        Err(error) => tracing::error!("slots stay predictions: {error}"),
+    }
+    Ok(monitor)
+}
+
+/// A task without which the daemon would miss what the kernel wants: its end is the daemon's.
+fn spawn_vital(
+    what: &'static str,
+    task: impl Future<Output = Result<(), KernelError>> + Send + 'static,
+    events: &mpsc::Sender<Event>,
+) {
+    let events = events.clone();
+    tokio::spawn(async move {
+        if let Err(error) = task.await {
+            let _ = events.send(Event::ClusterLost { why: format!("{what}: {error}") }).await;
+        }
+    });
+}
+
+fn attributes(config: &Config, configuration: &Configuration) -> ClusterAttributes {
+    let settings = config.settings();
+    let given = |key| settings.origin(key) != Origin::Default;
+    let fscontrol = settings.is_on(Key::EnableFscontrol);
+    ClusterAttributes {
+        log_debug: given(Key::LogDebug).then(|| Switch::from(settings.is_on(Key::LogDebug))),
+        tcp_port: given(Key::Port).then(|| settings.number(Key::Port)),
+        mark: settings.number(Key::Mark),
+        protocol: Protocol::choose(
+            &settings.text(Key::Protocol),
+            configuration.rrp_mode.as_deref(),
+        ),
+        recover_callbacks: Switch::from(!fscontrol),
+        cluster_name: configuration.cluster_name.clone().filter(|_| !fscontrol),
+    }
+}
+
+fn comm_options(config: &Config, configuration: &Configuration) -> CommOptions {
+    let marks = configuration.nodes.iter().map(|node| (*node, config.node_mark(*node))).collect();
+    CommOptions { marks, bind_all: Switch::from(config.settings().is_on(Key::BindAll)) }
+}
+
+fn setup(config: &Config, configuration: &Configuration) -> Setup {
+    Setup {
+        our_node: configuration.local,
+        configured_nodes: configuration.nodes.clone(),
+        two_node: configuration.two_node && configuration.nodes.len() == 2,
+        fixed: config.fixed(),
+        dynamic: config.dynamic(),
+        devices: config.fence_devices(&configuration.nodes),
+        lockspaces: config.lockspaces().clone(),
+    }
+}

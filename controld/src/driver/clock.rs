@@ -1,0 +1,29 @@
+//! The two clocks.
+
+use dlm_core::types::{Instant, Now, WallSeconds};
+use nix::time::{ClockId, clock_gettime};
+use std::time::Duration;
+
+/// Nanoseconds in a second.
+const NANOS: u64 = 1_000_000_000;
+
+/// Both clocks now. Linux has both: a failing call would read as the epoch.
+pub(super) fn now() -> Now {
+    let read = |clock: ClockId| {
+        clock_gettime(clock).map(|time| {
+            let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+            (seconds, u64::try_from(time.tv_nsec()).unwrap_or(0))
+        })
+    };
+    let (seconds, nanos) = read(ClockId::CLOCK_MONOTONIC).unwrap_or((0, 0));
+    let (wall, _) = read(ClockId::CLOCK_REALTIME).unwrap_or((0, 0));
+    Now {
+        mono: Instant::from_nanos(seconds.saturating_mul(NANOS).saturating_add(nanos)),
+        wall: WallSeconds(wall),
+    }
+}
+
+/// From now to `deadline`; zero if it has passed.
+pub(super) fn until(deadline: Instant) -> Duration {
+    Duration::from_nanos(deadline.as_nanos().saturating_sub(now().mono.as_nanos()))
+}

@@ -1,0 +1,60 @@
+//! Where events come from.
+
+use super::agents::Agents;
+use super::clock;
+use crate::control::Command;
+use dlm_core::event::Event;
+use dlm_core::types::Instant;
+use std::time::Duration;
+use tokio::sync::mpsc::Receiver;
+
+/// Longer than any wait for an event that matters; stands for "no deadline".
+const NEVER: Duration = Duration::from_secs(86_400 * 365);
+
+/// The receiving ends of everything that can happen.
+pub struct Inputs {
+    /// The cluster seam's events.
+    pub cluster: Receiver<Event>,
+    /// The kernel seam's events.
+    pub kernel: Receiver<Event>,
+    /// What clients ask.
+    pub commands: Receiver<Command>,
+    /// Signals, as events.
+    pub signals: Receiver<Event>,
+}
+
+/// One thing that happened.
+pub(super) enum Input {
+    Event(Event),
+    Command(Command),
+}
+
+impl Inputs {
+    /// Wait for the next one, at the latest until `deadline`.
+    pub(super) async fn next(&mut self, agents: &mut Agents, deadline: Option<Instant>) -> Input {
+        let pause = deadline.map_or(NEVER, clock::until);
+        // A lost seam must not look like silence.
+        let or_lost = |event: Option<Event>, what: &str| {
+            event
+                .unwrap_or_else(|| Event::ClusterLost { why: format!("the {what} seam has ended") })
+        };
+        tokio::select! {
+            event = self.cluster.recv() => Input::Event(or_lost(event, "cluster")),
+            event = self.kernel.recv() => Input::Event(or_lost(event, "kernel")),
+            event = agents.next() => Input::Event(event),
+            Some(event) = self.signals.recv() => Input::Event(event),
+            Some(command) = self.commands.recv() => Input::Command(command),
+            () = tokio::time::sleep(pause) => Input::Event(Event::Deadline),
+        }
+    }
+
+    /// One that is there already.
+    pub(super) fn ready(&mut self) -> Option<Input> {
+        let event = self
+            .cluster
+            .try_recv()
+            .or_else(|_| self.kernel.try_recv())
+            .or_else(|_| self.signals.try_recv());
+        event.map(Input::Event).ok().or_else(|| self.commands.try_recv().ok().map(Input::Command))
+    }
+}

@@ -1,0 +1,219 @@
+//! The loop: events to the core, effects to the seams. The only place with an event loop, and none of its own rules.
+//!
+//! Inputs have a bounded channel each, so that a flood of one cannot starve another. After each batch the state is
+//! published for the query socket; a command is answered only after that.
+
+mod agents;
+mod clock;
+mod inputs;
+mod timeline;
+
+pub use inputs::Inputs;
+
+use crate::cluster::Cluster;
+use crate::config::{Config, Key, Outcome};
+use crate::control::{Command, Published, RunRefused};
+use crate::kernel::Kernel;
+use crate::logging::Logger;
+use crate::wire;
+use agents::Agents;
+use dlm_core::Core;
+use dlm_core::effect::{Effect, Lane};
+use dlm_core::event::Event;
+use dlm_core::options::Switch;
+use dlm_core::types::NodeId;
+use inputs::Input;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Events that are handled before the state is published again.
+const BATCH: usize = 64;
+
+/// How the daemon ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All is over and in order.
+    Done,
+    /// It cannot work with its peers; nothing ran here.
+    Refused(String),
+    /// Corosync is gone.
+    ClusterLost(String),
+    /// It must not go on.
+    FailStop(String),
+}
+
+/// Who is told what.
+pub struct Outputs {
+    /// The cluster seam.
+    pub cluster: Box<dyn Cluster>,
+    /// The kernel seam.
+    pub kernel: Box<dyn Kernel>,
+    /// What queries show.
+    pub published: watch::Sender<Arc<Published>>,
+    /// The log.
+    pub logger: Logger,
+    /// Called once, when the daemon can serve.
+    pub ready: Box<dyn FnOnce() + Send>,
+}
+
+/// The core with everything around it.
+pub struct Driver {
+    core: Core,
+    config: Config,
+    /// Nodes of corosync's nodelist, whose fence devices are looked up.
+    nodes: Vec<NodeId>,
+    outputs: Outputs,
+    ready: Option<Box<dyn FnOnce() + Send>>,
+    agents: Agents,
+    end: Option<End>,
+}
+
+impl Driver {
+    /// A driver whose core has not begun.
+    #[must_use]
+    pub fn new(core: Core, config: Config, nodes: Vec<NodeId>, mut outputs: Outputs) -> Self {
+        let ready = std::mem::replace(&mut outputs.ready, Box::new(|| ()));
+        Self { core, config, nodes, outputs, ready: Some(ready), agents: Agents::new(), end: None }
+    }
+
+    /// Run until the daemon ends; gives back the outputs, for what is left to do at the end.
+    pub async fn run(mut self, mut inputs: Inputs) -> (End, Outputs, Inputs, Core) {
+        self.step(Event::Begin);
+        loop {
+            self.publish();
+            if let Some(end) = self.end.take() {
+                return (end, self.outputs, inputs, self.core);
+            }
+            let deadline = self.core.next_deadline();
+            let mut input = Some(inputs.next(&mut self.agents, deadline).await);
+            for _ in 0..BATCH {
+                match input {
+                    Some(input) if self.end.is_none() => self.handle(input),
+                    _ => break,
+                }
+                input = inputs.ready();
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        match input {
+            Input::Event(event) => self.step(event),
+            Input::Command(command) => self.command(command),
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut effects = Vec::new();
+        self.core.step(clock::now(), event, &mut effects);
+        for effect in effects {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        let Outputs { cluster, kernel, logger, .. } = &mut self.outputs;
+        match effect {
+            Effect::Join(group) => cluster.join(&group),
+            Effect::Leave(group) => cluster.leave(&group),
+            Effect::Send { group, packet } => cluster.send(&group, wire::encode(&packet)),
+            Effect::Kick(node) => cluster.kick(node),
+            Effect::AnswerShutdown { allow } => cluster.answer_shutdown(allow),
+            Effect::Kernel { token, lane, write } => kernel.write(token, lane, write),
+            Effect::Retire(lockspace) => kernel.retire(&Lane::Lockspace(lockspace)),
+            Effect::RunAgent { token, victim, device, fail_time } => {
+                self.agents.start(token, victim, device, fail_time);
+            }
+            Effect::KillAgent(token) => self.agents.kill(token),
+            Effect::Ready => {
+                if let Some(ready) = self.ready.take() {
+                    ready();
+                }
+            }
+            Effect::Log(line) => logger.line(&line),
+            Effect::Timeline(moment) => logger.line(&timeline::line(&moment)),
+            Effect::Exit => self.end = Some(End::Done),
+            Effect::Refuse { why } => self.end = Some(End::Refused(why)),
+            Effect::FailStop { why } => self.end = Some(End::FailStop(why)),
+            Effect::ExitClusterLost { why } => self.end = Some(End::ClusterLost(why)),
+        }
+    }
+
+    /// Commands with a reply are answered after the state they lead to is published.
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::FenceAck(node) => self.step(Event::FenceAck { node }),
+            Command::SetConfig(text) => {
+                let outcome = self.config.set_config(text.as_bytes());
+                self.options_changed(&outcome, "dynamic");
+            }
+            Command::ReloadConfig => self.reload(),
+            Command::RunStart { reply, .. } => {
+                self.publish();
+                let _ = reply.send(Err(RunRefused));
+            }
+            Command::RunCheck { reply, .. } => {
+                self.publish();
+                let _ = reply.send(Err(RunRefused));
+            }
+            Command::DumpPlocks { lockspace, reply } => {
+                let known =
+                    self.core.snapshot().lockspaces.iter().any(|known| known.name == lockspace);
+                let _ = reply.send(known.then(String::new));
+            }
+        }
+    }
+
+    fn reload(&mut self) {
+        match self.config.reload() {
+            Ok(report) => {
+                for diagnostic in &report.diagnostics {
+                    let path = self.config.path().display();
+                    self.outputs.logger.error(&format!("{path}: {diagnostic}"));
+                }
+                self.options_changed(&report.outcome, "reload");
+                self.step(Event::Devices(self.config.fence_devices(&self.nodes)));
+                self.step(Event::LockspaceOptions(self.config.lockspaces().clone()));
+            }
+            Err(error) => self.outputs.logger.error(&format!("reload_config: {error}")),
+        }
+    }
+
+    fn options_changed(&mut self, outcome: &Outcome, how: &str) {
+        let Outputs { logger, kernel, .. } = &mut self.outputs;
+        for line in &outcome.trace {
+            logger.debug(line);
+        }
+        for refused in &outcome.refused {
+            logger.error(&refused.to_string());
+        }
+        for change in &outcome.changed {
+            let name = change.key.row().long;
+            logger.debug(&format!(
+                "config {how} {name} = {} previous use {}",
+                change.new, change.old
+            ));
+            let on = self.config.settings().is_on(change.key);
+            match change.key {
+                Key::LogDebug => kernel.set_log_debug(Switch::from(on)),
+                Key::DebugLogfile => logger.set_debug_logfile(on),
+                Key::DaemonDebug => logger.set_stderr(on),
+                Key::PlockDebug => logger.set_plock_debug(on),
+                // The core's options come all at once below; the others are read where they are used.
+                _ => {}
+            }
+        }
+        self.step(Event::Options(self.config.dynamic()));
+    }
+
+    fn publish(&self) {
+        let published = Published {
+            snapshot: self.core.snapshot(),
+            agents: self.agents.pids(),
+            zombies: self.agents.killed(),
+            config: Arc::from(self.config.settings().dump()),
+            runs: Arc::from(""),
+        };
+        self.outputs.published.send_replace(Arc::new(published));
+    }
+}
