@@ -104,9 +104,10 @@ impl Cluster {
         !self.comms.outstanding().any(|write| write.node() == node)
     }
 
-    /// The node is in the cluster, and its `comms` entry is written.
-    pub(crate) fn comm_ready(&self, node: NodeId) -> bool {
-        let wanted = |known: &Node| known.member && known.comm == Comm::Wanted;
+    /// The incarnation of the node that was in ring `ring` is in the cluster, and its `comms` entry is written.
+    pub(crate) fn comm_ready(&self, node: NodeId, ring: u64) -> bool {
+        let wanted =
+            |known: &Node| known.member && known.comm == Comm::Wanted && known.removed_ring <= ring;
         self.nodes.get(&node).is_some_and(wanted) && self.comm_settled(node)
     }
 
@@ -158,7 +159,6 @@ impl Cluster {
             change.anyone_added |= self.see(*node, addresses.get(node), out);
         }
         self.away_unseen.clear();
-        self.pump(out);
         change
     }
 
@@ -206,12 +206,18 @@ impl Cluster {
         is_new
     }
 
-    /// Hand out the next write about nodes.
-    pub(crate) fn pump(&mut self, out: &mut Out<'_>) {
+    /// Writes about nodes are waiting.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.comms.is_idle()
+    }
+
+    /// Hand out the next write about nodes, unless its node is `busy`: named by a start that the kernel is just being given.
+    /// The kernel notes the entry of each member then, and would note the new one for a node that has died.
+    pub(crate) fn pump(&mut self, busy: &BTreeSet<NodeId>, out: &mut Out<'_>) {
         let our_node = self.our_node;
         self.comms.pump(
             out.now.mono,
-            |_| true,
+            |write| !busy.contains(&write.node()),
             |write| {
                 let write = match write {
                     CommWrite::Add { node, addresses } => KernelWrite::AddComm {
@@ -253,7 +259,6 @@ impl Cluster {
                 });
             }
         }
-        self.pump(out);
         true
     }
 

@@ -330,7 +330,6 @@ impl Core {
     fn go_on(&mut self, touched: &Touched, out: &mut Out<'_>) {
         let World { setup, cluster, daemons } = &mut self.world;
         daemons.fence_work(cluster, setup, out);
-        cluster.pump(out);
         match touched {
             Touched::All => {
                 for lockspace in self.lockspaces.values_mut() {
@@ -346,6 +345,10 @@ impl Core {
         // A lockspace may have asked for the fencing of a node.
         let World { setup, cluster, daemons } = &mut self.world;
         daemons.fence_work(cluster, setup, out);
+        if cluster.has_work() {
+            let busy = self.lockspaces.values().flat_map(Lockspace::starting).collect();
+            cluster.pump(&busy, out);
+        }
         self.forget_gone(out);
     }
 

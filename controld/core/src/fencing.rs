@@ -177,8 +177,17 @@ impl Daemons {
         victim.fail_wall = wall;
     }
 
-    /// Who is to fence `node` now: the lowest of its actors that is there. Absent ones are struck out for good; when none
-    /// of those who saw it fail is left, whoever else knows of it takes over.
+    /// A node is gone: should it come back it will know of no victim, so it can be nobody's actor. (The C daemon strikes it
+    /// out only when it looks for an actor; looking later, it may defer for ever to a node that knows nothing.)
+    pub(crate) fn strike_everywhere(&mut self, gone: NodeId) {
+        for node in self.nodes.values_mut() {
+            node.victim.actors.remove(&gone);
+            node.victim.all_actors.remove(&gone);
+            node.victim.witnesses.remove(&gone);
+        }
+    }
+
+    /// Who is to fence `node` now: the lowest of its actors. Those who are gone are struck out for good; when none of those who saw it fail is left, whoever else knows of it takes over.
     pub(crate) fn actor_for(&mut self, node: NodeId, out: &mut Out<'_>) -> Option<NodeId> {
         let present: BTreeSet<NodeId> = self.members().map(|(id, _)| id).collect();
         let our_node = self.our_node;

@@ -276,7 +276,9 @@ impl Daemons {
         let may_have_known = entry.may_know && !entry.says_unknown;
         entry.says_unknown = false;
         entry.owed = 0;
-        let was_clean = was.is_clean();
+        // A member from before us whose PROTOCOL has not reached us was clean to everybody else, who wait for its fencing and
+        // may count on us to do it.
+        let was_clean = was.is_clean() || (was == Membership::Silent && entry.there_before_us);
         entry.membership = Membership::Gone {
             ended: match (was_clean, reason.is_failure()) {
                 (false, _) => Ended::Settled,
@@ -285,6 +287,7 @@ impl Daemons {
             },
         };
         self.witness_lost(may_have_known);
+        self.strike_everywhere(node);
         if !was_clean {
             out.debug(format!("daemon remove {node} no proto skip recover"));
             return;
@@ -379,6 +382,8 @@ impl Daemons {
             if theirs.major != ours.major || theirs.minor > ours.minor {
                 let why = format!("incompatible {what} protocol run {theirs} max {ours}");
                 out.error(why.clone());
+                // Nor do we propose anything: a joiner could take it for what is run here.
+                self.proposed = true;
                 out.push(Effect::Refuse { why });
                 return false;
             }

@@ -72,6 +72,11 @@ impl<W: Clone> Queue<W> {
         self.waiting.is_empty() && self.current.is_none()
     }
 
+    /// The write that runs, or will be tried again.
+    pub(crate) fn current(&self) -> Option<&W> {
+        self.current.as_ref().map(|current| &current.write)
+    }
+
     /// Every write that has not come to its end.
     pub(crate) fn outstanding(&self) -> impl Iterator<Item = &W> {
         self.current.iter().map(|current| &current.write).chain(&self.waiting)

@@ -370,6 +370,15 @@ impl Lockspace {
         !self.ring_wait && self.ring.seq == ring.seq
     }
 
+    /// Members of a start that is with the kernel, or is about to be tried again.
+    pub(crate) fn starting(&self) -> impl Iterator<Item = NodeId> {
+        let plan = match self.lane.current() {
+            Some(Write::Start(plan)) => Some(plan),
+            _ => None,
+        };
+        plan.into_iter().flat_map(|plan| plan.incarnations.keys().copied())
+    }
+
     /// Our stop has returned, and nothing else is on its way to the kernel.
     pub(crate) fn kernel_is_idle(&self) -> bool {
         self.lane.is_idle()
@@ -529,7 +538,7 @@ impl Lockspace {
             Write::Start(plan) => Some(plan),
             Write::Stop | Write::Release { .. } | Write::EventDone { .. } => None,
         });
-        plans.flat_map(|plan| plan.missing_comms(world)).collect()
+        plans.flat_map(|plan| plan.missing_comms(world, self.ring)).collect()
     }
 
     fn set_wait(&mut self, wait: Option<Wait>, out: &mut Out<'_>) {
@@ -612,9 +621,9 @@ impl Lockspace {
 
     /// Hand out the next kernel write.
     fn pump(&mut self, world: &World, out: &mut Out<'_>) {
-        let Self { lane, name, options, global_id, kernel_members, answered, .. } = self;
+        let Self { lane, name, options, global_id, kernel_members, answered, ring, .. } = self;
         let ready = |write: &Write| match write {
-            Write::Start(plan) => plan.missing_comms(world).next().is_none(),
+            Write::Start(plan) => plan.missing_comms(world, *ring).next().is_none(),
             Write::Stop | Write::Release { .. } | Write::EventDone { .. } => true,
         };
         lane.pump(out.now.mono, ready, |write| {
@@ -696,10 +705,16 @@ fn merges(confchg: &Confchg) -> bool {
 }
 
 impl Plan {
-    /// Members without an address in the kernel. One that the cluster has lost meanwhile stays here until its removal from
-    /// the group, which must come, drops the plan.
-    fn missing_comms<'a>(&'a self, world: &'a World) -> impl Iterator<Item = NodeId> + 'a {
-        self.incarnations.keys().copied().filter(|node| !world.cluster.comm_ready(*node))
+    /// Members without an address in the kernel, or lost by the cluster in a ring later than the group's. Such a member
+    /// stays here until its removal from the group, which must come, drops the plan: the kernel must not be given it with
+    /// the address of its next life, or it would take its death for a leave.
+    fn missing_comms<'a>(
+        &'a self,
+        world: &'a World,
+        ring: RingId,
+    ) -> impl Iterator<Item = NodeId> + 'a {
+        let ready = move |node| world.cluster.comm_ready(node, ring.seq);
+        self.incarnations.keys().copied().filter(move |node| !ready(*node))
     }
 
     /// Members that the kernel has from its last start, but as an earlier stay: it must see them go and come.
