@@ -2,7 +2,7 @@
 //!
 //! The language is described in `runner/mod.rs`.
 
-mod permutations;
+mod interleavings;
 mod runner;
 
 use std::collections::BTreeSet;

@@ -9,41 +9,34 @@
 //! | `ring GROUP 8`, `joinfailed GROUP WHY`, `bad GROUP from 2 WHY` | of a group |
 //! | `protocol from 2 [max 3.1.1] [run 3.1.1] [stateful] [c]` | `c`: without our extensions |
 //! | `start LS from 2 seq 5 counts 2/0/1/1 started 1 members 1 2 [flags nack]` | messages |
+//! | `.. header 3 2 other` | a message whose header names sender, minor version, lockspace |
 //! | `result from 2 victim 3 result 0`, `clear from 2 for 1 [result -61] flags startup,fipu` | messages |
 //! | `release_recover LS from 2 value 1` | a message |
-//! | `agree LS [from 2]` | STARTs of all other members (or those named) that say what our last one said |
+//! | `agree LS [from 2] [fresh 3]` | STARTs of all other members (or those named) that say what our last one said; `fresh`: joiners |
 //! | `echo`, `echo all`, `echo none` | our oldest message comes back; all do; all are lost |
 //! | `kernel ok`, `kernel LS ok`, `kernel all`, `kernel fail EIO` | end of the oldest kernel write, or of all |
 //! | `agent 3 [device NAME] exit 1`, `signal 9`, `errno 2` | end of an agent |
 //! | `online LS`, `offline LS [recover 1]`, `slots LS 1:1 2:3`, `withdraw LS` | of the kernel |
-//! | `ack 3`, `option NAME VALUE` | commands |
+//! | `ack 3`, `option NAME VALUE`, `device 3 NAME` | commands; dlm.conf read again, with this device and nothing broken |
 //! | `deadline`, `at +30s` | time passes until the next deadline; passes |
 //! | `up 2 3 ring 4` | the whole start of a daemon: the nodes are there, and clear us |
 //! | `join LS members 2 3 ring 4` | the whole join of a lockspace that the members run, until the kernel's start is done |
 
 use super::args::{Args, lockspace, node};
+use super::parse::{confchg, flags, packet, protocol, quorum, start};
 use super::{setup, text};
 use dlm_core::Core;
 use dlm_core::effect::{Effect, Lane};
-use dlm_core::event::{AgentOutcome, Confchg, Event, JoinReason, LeaveReason, Token};
-use dlm_core::message::{
-    ChangeCounts, FenceClear, FenceResult, Message, PROTOCOL_STATEFUL, Packet, Protocol,
-    ProtocolVersion, Start,
-};
+use dlm_core::event::{AgentOutcome, Event, Token};
+use dlm_core::message::{FenceClear, FenceResult, Message, Packet, Start};
 use dlm_core::options::Setup;
 use dlm_core::types::{
-    ChangeSeq, GlobalId, Group, Instant, LockspaceName, NodeId, Now, RingId, Slot, Version,
-    WallSeconds,
+    ChangeSeq, Group, Instant, LockspaceName, NodeId, Now, RingId, Slot, Version, WallSeconds,
 };
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr};
 
 /// What ended agents wrote; empty.
 const SILENCE: String = String::new();
-/// The protocol of all daemons 4.x.
-const DAEMON_PROTOCOL: Version = Version::new(3, 1, 1);
-/// The same for the kernel.
-const KERNEL_PROTOCOL: Version = Version::new(1, 1, 1);
 /// Our monotonic clock when a script begins, seconds.
 const BEGIN_MONO: u64 = 100;
 /// Wall clock minus monotonic clock, seconds.
@@ -101,6 +94,7 @@ impl Run {
             "online" | "offline" | "slots" | "withdraw" => self.lockspace(word, line),
             "ack" => self.step(Event::FenceAck { node: Args::new(line, &[]).node("") }),
             "option" => self.option(line),
+            "device" => self.device(line),
             "deadline" => self.wait_for_deadline(),
             "at" => self.pass(line),
             "up" => self.up(line),
@@ -149,17 +143,18 @@ impl Run {
         let args = Args::new(line, &["ring", "members", "without", "joined", "left", "from"]);
         let event = match word {
             "quorum" => quorum(&args),
-            "nodelist" => Event::Nodelist { joined: args.nodes("joined"), left: args.nodes("left") },
+            "nodelist" => {
+                Event::Nodelist { joined: args.nodes("joined"), left: args.nodes("left") }
+            }
             "confchg" => Event::Confchg { group: args.group(), change: confchg(&args) },
             "ring" => {
                 let seq = args.list("").get(1).and_then(|word| word.parse().ok());
                 let ring = RingId { node: 1, seq: seq.expect("number of the ring") };
                 Event::Ring { group: args.group(), ring }
             }
-            "joinfailed" => Event::JoinFailed {
-                group: args.group(),
-                why: args.list("").split_off(1).join(" "),
-            },
+            "joinfailed" => {
+                Event::JoinFailed { group: args.group(), why: args.list("").split_off(1).join(" ") }
+            }
             "bad" => {
                 let (group, from) = (args.group(), args.node("from"));
                 Event::BadMessage { group, from, why: args.list("from").split_off(1).join(" ") }
@@ -172,7 +167,7 @@ impl Run {
     fn message(&mut self, word: &str, line: &str) {
         let keywords = [
             "from", "max", "run", "stateful", "c", "seq", "counts", "started", "members", "flags",
-            "victim", "result", "for", "value",
+            "victim", "result", "for", "value", "header",
         ];
         let args = Args::new(line, &keywords);
         let message = match word {
@@ -190,22 +185,27 @@ impl Run {
             }),
             _ => Message::ReleaseRecover { value: args.number("value") },
         };
-        let group =
-            if args.list("").is_empty() { Group::Daemon } else { Group::Lockspace(args.lockspace()) };
-        self.deliver(group, args.node("from"), message);
-    }
-
-    fn deliver(&mut self, group: Group, from: NodeId, message: Message) {
-        let version = match group {
-            Group::Daemon => Version::default(),
-            Group::Lockspace(_) => DAEMON_PROTOCOL,
+        let group = if args.list("").is_empty() {
+            Group::Daemon
+        } else {
+            Group::Lockspace(args.lockspace())
         };
-        let global_id = group.global_id();
-        let packet = Packet { version, sender: from, global_id, message };
+        let from = args.node("from");
+        let mut packet = packet(&group, from, message);
+        if let [sender, minor, name] = args.list("header").as_slice() {
+            packet.sender = node(sender);
+            packet.version = Version { minor: minor.parse().expect("minor"), ..packet.version };
+            packet.global_id = Group::Lockspace(lockspace(name)).global_id();
+        }
         self.step(Event::Message { group, from, packet, length: 0 });
     }
 
-    /// The other members say what we said last. Who joined in the change has started nothing yet; the rest have.
+    fn deliver(&mut self, group: Group, from: NodeId, message: Message) {
+        let packet = packet(&group, from, message);
+        self.step(Event::Message { group, from, packet, length: 0 });
+    }
+
+    /// The other members say what we said last.
     fn agree(&mut self, line: &str) {
         let args = Args::new(line, &["from", "fresh"]);
         let name = args.lockspace();
@@ -284,7 +284,9 @@ impl Run {
         let lockspace = args.lockspace();
         let event = match word {
             "online" => Event::Online { lockspace },
-            "offline" => Event::Offline { lockspace, release_recover: args.number_or("recover", 0) },
+            "offline" => {
+                Event::Offline { lockspace, release_recover: args.number_or("recover", 0) }
+            }
             "slots" => {
                 let pairs = args.list("").split_off(1).into_iter().filter_map(|pair| {
                     let (slot, holder) = pair.split_once(':')?;
@@ -302,6 +304,12 @@ impl Run {
         let value = args.list("").get(1).copied().expect("value of the option");
         setup::dynamic(&mut self.setup.dynamic, args.one(""), value);
         self.step(Event::Options(self.setup.dynamic.clone()));
+    }
+
+    fn device(&mut self, line: &str) {
+        self.setup.devices.broken.clear();
+        setup::option(&mut self.setup, line);
+        self.step(Event::Devices(self.setup.devices.clone()));
     }
 
     fn wait_for_deadline(&mut self) {
@@ -361,71 +369,4 @@ impl Run {
             "kernel all".to_string(),
         ]);
     }
-}
-
-fn quorum(args: &Args<'_>) -> Event {
-    let members = args.nodes("members");
-    let without = args.nodes("without");
-    let address = |node: NodeId| {
-        let bytes = node.get().to_be_bytes();
-        SocketAddr::from((Ipv4Addr::new(10, bytes[1], bytes[2], bytes[3]), 0))
-    };
-    let known = members.iter().filter(|node| !without.contains(node));
-    Event::Quorum {
-        quorate: args.one("") == "1",
-        ring: RingId { node: 1, seq: args.number("ring") },
-        addresses: known.map(|node| (*node, vec![address(*node)])).collect(),
-        members,
-    }
-}
-
-fn confchg(args: &Args<'_>) -> Confchg {
-    let joined = args.list("joined").into_iter().map(|word| match word.split_once(':') {
-        Some((id, "nodeup")) => (node(id), JoinReason::NodeUp),
-        _ => (node(word), JoinReason::Join),
-    });
-    let left = args.list("left").into_iter().map(|word| match word.split_once(':') {
-        Some((id, "nodedown")) => (node(id), LeaveReason::NodeDown),
-        Some((id, "procdown")) => (node(id), LeaveReason::ProcDown),
-        _ => (node(word), LeaveReason::Leave),
-    });
-    Confchg { members: args.nodes("members"), joined: joined.collect(), left: left.collect() }
-}
-
-fn protocol(args: &Args<'_>) -> Message {
-    let plain = |version| ProtocolVersion { version, flags: 0 };
-    let run = args.version_or("run", Version::default());
-    let kernel_run = if run == Version::default() { run } else { KERNEL_PROTOCOL };
-    let flags = if args.has("stateful") { PROTOCOL_STATEFUL } else { 0 };
-    Message::Protocol(Protocol {
-        daemon_max: plain(args.version_or("max", DAEMON_PROTOCOL)),
-        kernel_max: plain(KERNEL_PROTOCOL),
-        daemon_run: ProtocolVersion { version: run, flags },
-        kernel_run: plain(kernel_run),
-        features: (!args.has("c")).then_some(1),
-    })
-}
-
-fn start(args: &Args<'_>) -> Start {
-    let counts: Vec<i32> = args.one("counts").split('/').filter_map(|n| n.parse().ok()).collect();
-    let [member_count, joined_count, remove_count, failed_count] = counts.as_slice() else {
-        panic!("four counts expected");
-    };
-    Start {
-        seq: ChangeSeq::from_wire(args.number("seq")),
-        flags: if args.has("flags") { flags(args.one("flags"), &text::START_FLAGS) } else { 0 },
-        counts: ChangeCounts {
-            started_count: args.number("started"),
-            member_count: *member_count,
-            joined_count: *joined_count,
-            remove_count: *remove_count,
-            failed_count: *failed_count,
-            members: args.nodes("members"),
-        },
-    }
-}
-
-fn flags(words: &str, names: &[&str]) -> u32 {
-    let bit = |word: &str| names.iter().position(|name| *name == word);
-    words.split(',').filter_map(bit).map(|bit| 1 << bit).sum()
 }

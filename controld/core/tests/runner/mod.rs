@@ -2,10 +2,11 @@
 //!
 //! A script begins with comments (`#`) and options (see `setup`), then has blocks, parted by empty lines. A block is a
 //! few event lines (see `event`), `----`, and what they caused: a line an effect (see `text`), debug lines left out, and
-//! the answers to `state`. A block without `----` is preparation and shows nothing.
+//! the answers to `state`. Other comments stand before event lines. A block without `----` is preparation and shows nothing.
 
 mod args;
 mod event;
+mod parse;
 mod setup;
 mod text;
 

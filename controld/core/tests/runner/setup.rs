@@ -48,7 +48,8 @@ fn device(name: &str) -> Device {
     Device { name: name.to_string(), agent: format!("fence_{name}"), arguments: Vec::new() }
 }
 
-fn option(setup: &mut Setup, line: &str) {
+/// Carry out one option.
+pub(crate) fn option(setup: &mut Setup, line: &str) {
     let args = Args::new(line, &[]);
     let words = args.list("");
     let mut lockspace_options = |name: &str, change: &dyn Fn(&mut LockspaceOptions)| {

@@ -81,8 +81,9 @@ fn protocol(said: &Protocol) -> String {
 }
 
 fn start(said: &Start) -> String {
-    let ChangeCounts { started_count, member_count, joined_count, remove_count, failed_count, .. } =
-        said.counts;
+    let ChangeCounts {
+        started_count, member_count, joined_count, remove_count, failed_count, ..
+    } = said.counts;
     format!(
         "start seq {} counts {member_count}/{joined_count}/{remove_count}/{failed_count} started {started_count} members {} flags {}",
         said.seq,
@@ -92,7 +93,8 @@ fn start(said: &Start) -> String {
 }
 
 fn nodes<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> String {
-    nodes.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    let ids: Vec<String> = nodes.into_iter().map(ToString::to_string).collect();
+    if ids.is_empty() { "-".to_string() } else { ids.join(" ") }
 }
 
 fn kernel(write: &KernelWrite) -> String {
@@ -148,7 +150,9 @@ fn moment(moment: &Moment) -> String {
         Moment::Waiting { lockspace, reason } => format!("{lockspace} waits for {reason}"),
         Moment::StartSent { lockspace } => format!("{lockspace} start sent"),
         Moment::StartReceived { lockspace, from } => format!("{lockspace} start of {from}"),
-        Moment::Started { lockspace, members } => format!("{lockspace} started: {}", nodes(members)),
+        Moment::Started { lockspace, members } => {
+            format!("{lockspace} started: {}", nodes(members))
+        }
         Moment::Slots { lockspace, slots } => format!("{lockspace} slots {}", pairs(slots)),
         Moment::FenceNeeded { victim, actor } => {
             format!("fencing of {victim} needed, by {}", actor.map_or(0, NodeId::get))

@@ -65,8 +65,7 @@ fn failure_without_fencing_starts_only_after_all_three_sources() {
     let quorum = ["nodelist left 3", "quorum 1 ring 8 members 1 2"];
     let daemon = ["confchg daemon members 1 2 left 3:nodedown", "ring daemon 8"];
     let group = ["confchg fs members 1 2 left 3:nodedown", "ring fs 8"];
-    let prepared =
-        prepared("us 1\nfencing off", &["up 2 3 ring 4", "join fs members 2 3 ring 4"]);
+    let prepared = prepared("us 1\nfencing off", &["up 2 3 ring 4", "join fs members 2 3 ring 4"]);
     for order in interleavings(&[&quorum, &daemon, &group]) {
         let mut run = prepared.clone();
         for (place, line) in order.iter().enumerate() {
