@@ -65,6 +65,7 @@ scripts! {
     defect_09_failure_in_the_second_of_an_earlier_fencing_counts
     defect_10_agents_are_told_when_the_actor_saw_the_failure
     defect_11_running_lockspace_goes_on_without_quorum_and_status_says_so
+    defect_12_nack_of_a_started_change_moves_no_start
     defect_12_nack_of_a_started_change_voids_nothing
     defect_12_no_nack_for_a_change_whose_start_was_sent
     defect_13_fencing_finished_while_merged_counts
