@@ -179,7 +179,7 @@ async fn unfence(config: &Config, node: NodeId, logger: &Logger) -> Result<(), S
         let request =
             AgentRequest { token: Token(0), victim: node, device, purpose: Purpose::Unfence };
         let (kill, killed) = oneshot::channel();
-        let agent = run(request, killed);
+        let agent = run(request, killed, |_| ());
         tokio::pin!(agent);
         let (outcome, output) = tokio::select! {
             ended = &mut agent => ended,

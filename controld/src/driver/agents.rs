@@ -5,24 +5,30 @@ use dlm_core::event::{AgentOutcome, Event, Token};
 use dlm_core::options::Device;
 use dlm_core::types::{NodeId, WallSeconds};
 use std::collections::BTreeMap;
-use tokio::sync::oneshot;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
 /// The running agents.
 pub(super) struct Agents {
     tasks: JoinSet<(Token, AgentOutcome, String)>,
     running: BTreeMap<Token, Running>,
+    /// One has got its process id, which status is to show.
+    started: Arc<Notify>,
 }
 
 struct Running {
     victim: NodeId,
+    /// Its process id; 0 until it has been started.
+    pid: Arc<AtomicU32>,
     /// Taken when it is killed.
     kill: Option<oneshot::Sender<()>>,
 }
 
 impl Agents {
     pub(super) fn new() -> Self {
-        Self { tasks: JoinSet::new(), running: BTreeMap::new() }
+        Self { tasks: JoinSet::new(), running: BTreeMap::new(), started: Arc::default() }
     }
 
     /// Start one.
@@ -34,10 +40,16 @@ impl Agents {
         fail_time: WallSeconds,
     ) {
         let (kill, killed) = oneshot::channel();
-        self.running.insert(token, Running { victim, kill: Some(kill) });
+        let pid = Arc::new(AtomicU32::new(0));
+        self.running.insert(token, Running { victim, pid: Arc::clone(&pid), kill: Some(kill) });
         let request = AgentRequest { token, victim, device, purpose: Purpose::Fence { fail_time } };
+        let notify = Arc::clone(&self.started);
         self.tasks.spawn(async move {
-            let (outcome, output) = run(request, killed).await;
+            let started = |id| {
+                pid.store(id, Ordering::Relaxed);
+                notify.notify_one();
+            };
+            let (outcome, output) = run(request, killed, started).await;
             (token, outcome, output)
         });
     }
@@ -50,17 +62,17 @@ impl Agents {
         }
     }
 
-    /// Wait for the end of one; never comes back while none runs.
+    /// Wait for the end of one; never comes back while none runs. A start gives an event too, so that it is shown.
     pub(super) async fn next(&mut self) -> Event {
         loop {
-            match self.tasks.join_next().await {
-                Some(Ok((token, outcome, output))) => {
+            tokio::select! {
+                () = self.started.notified() => return Event::Deadline,
+                Some(ended) = self.tasks.join_next() => {
+                    // A panic aborts the process in releases; a cancelled task has nobody who waits for it.
+                    let Ok((token, outcome, output)) = ended else { continue };
                     self.running.remove(&token);
                     return Event::AgentDone { token, outcome, output };
                 }
-                // A panic aborts the process in releases; a cancelled task has nobody who waits for it.
-                Some(Err(_)) => {}
-                None => std::future::pending().await,
             }
         }
     }
@@ -70,7 +82,7 @@ impl Agents {
         self.running
             .values()
             .filter(|running| running.kill.is_some())
-            .map(|running| (running.victim, 0))
+            .map(|running| (running.victim, running.pid.load(Ordering::Relaxed)))
             .collect()
     }
 

@@ -91,11 +91,19 @@ pub fn agent_input(request: &AgentRequest) -> String {
 /// An agent that cannot be started, or whose end cannot be learnt, is `NotStarted`, with the reason in the text; input
 /// of 4096 bytes or more is `E2BIG`. There is no time limit here: the core has one.
 ///
+/// `started` gets the agent's process id, for people.
+///
 /// Must be called in a tokio runtime with I/O.
-pub async fn run(request: AgentRequest, kill: oneshot::Receiver<()>) -> (AgentOutcome, String) {
-    let started = start(&request.device.agent, &agent_input(&request));
-    let ended = match started {
-        Ok((child, output)) => attend(child, output, kill).await,
+pub async fn run(
+    request: AgentRequest,
+    kill: oneshot::Receiver<()>,
+    started: impl FnOnce(u32),
+) -> (AgentOutcome, String) {
+    let ended = match start(&request.device.agent, &agent_input(&request)) {
+        Ok((child, output)) => {
+            started(child.id().unwrap_or(0));
+            attend(child, output, kill).await
+        }
         Err(error) => Err(error),
     };
     match ended {

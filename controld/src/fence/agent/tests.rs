@@ -76,7 +76,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// Runs an agent that nobody kills; the sender is dropped at once, as by a driver that forgot it.
 fn finish(request: AgentRequest) -> (AgentOutcome, String) {
     let (_, kill) = oneshot::channel();
-    block_on(run(request, kill))
+    block_on(run(request, kill, |_| ()))
 }
 
 /// Runs a script without arguments.
@@ -263,7 +263,7 @@ fn killing_an_agent_kills_its_children() {
     let (outcome, output, seen) = block_on(async {
         let mut fifo = pipe::OpenOptions::new().open_receiver(&alive).unwrap();
         let (killer, kill) = oneshot::channel();
-        let running = tokio::spawn(run(request(&agent, &[]), kill));
+        let running = tokio::spawn(run(request(&agent, &[]), kill, |_| ()));
         let mut seen = vec![0; 6];
         fifo.read_exact(&mut seen).await.unwrap();
         killer.send(()).unwrap();
@@ -281,7 +281,7 @@ fn agent_that_is_to_be_killed_before_it_starts_is_killed() {
     let folder = Folder::new();
     let (killer, kill) = oneshot::channel();
     killer.send(()).unwrap();
-    let (outcome, _) = block_on(run(request(&folder.script("sleep 1000"), &[]), kill));
+    let (outcome, _) = block_on(run(request(&folder.script("sleep 1000"), &[]), kill, |_| ()));
     assert_eq!(outcome, AgentOutcome::Signalled(libc::SIGKILL));
 }
 
