@@ -52,6 +52,11 @@ scripts! {
     our_release_with_recovery_is_announced
     our_release_with_recovery_among_c_daemons
     slots_are_kept_while_a_node_stays
+    address_waits_while_the_kernel_is_given_a_start_with_its_node
+    start_with_a_member_of_a_former_life_is_dropped
+    old_member_that_never_spoke_to_us_is_a_victim
+    newcomer_that_never_spoke_is_no_victim
+    actor_that_went_and_came_back_is_no_actor
     weights_and_nodir_reach_the_kernel
     defect_01_failed_device_fails_its_parallel_group
     defect_01_success_after_failure_in_the_last_group_is_failure
