@@ -67,7 +67,11 @@ impl Cluster {
         cluster.ledger = Some(Ledger::start(&cluster.network)?);
         cluster._power = Some(Power::of(state).start(&cluster.network)?);
         cluster.start_machines()?;
-        cluster.settle()?;
+        if let Err(error) = cluster.settle() {
+            let folder = state.failures().join("boot");
+            let _ = cluster.collect_on_failure(&folder, HostTime::default());
+            return Err(error.context(format!("evidence in {}", folder.display())));
+        }
         Ok(cluster)
     }
 

@@ -4,7 +4,7 @@ mod demo;
 mod help;
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -105,7 +105,8 @@ fn up(words: &[&str]) -> Result<()> {
     }
     let state = prepare()?;
     let mut power = Command::new(std::env::current_exe().context("own path")?);
-    power.arg(POWER);
+    // It outlives this command, so it must not hold this command's output open.
+    power.arg(POWER).stdout(Stdio::null()).stderr(Stdio::null());
     let cluster = Cluster::boot_detached(&state, options, power)?;
     status(&cluster);
     Ok(())

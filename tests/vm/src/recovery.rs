@@ -27,7 +27,7 @@ pub enum Step {
     Start,
     /// The kernel has rebuilt the lock tables.
     Recovered,
-    /// gfs2 takes up the dead node's journal.
+    /// gfs2 looks at the dead node's journal, having got the right to replay it.
     Journal,
     /// The journal is replayed.
     Replayed,
@@ -45,7 +45,7 @@ const SIGNS: [(Step, Source, &[&str]); 11] = [
     (Step::Sync, Source::Daemon, &["send_start"]),
     (Step::Start, Source::Daemon, &["write \"1\" to \"/sys/kernel/dlm/"]),
     (Step::Recovered, Source::Kernel, &["dlm_recover "]),
-    (Step::Journal, Source::Kernel, &["Trying to acquire journal lock"]),
+    (Step::Journal, Source::Kernel, &["Looking at journal", "Replaying journal"]),
     (Step::Replayed, Source::Kernel, &["Journal replayed in", ": Done"]),
     (Step::Unblocked, Source::Kernel, &["recover generation "]),
 ];

@@ -162,8 +162,10 @@ fn no_fencing(under_test: &UnderTest) -> Option<Options> {
     Some(Options { fencing: crate::Fencing::Off, ..base(under_test) })
 }
 
+/// Five emulated nodes on a host of few processors miss a short token.
 fn five(under_test: &UnderTest) -> Option<Options> {
-    Some(Options { nodes: 5, ..base(under_test) })
+    let base = base(under_test);
+    Some(Options { nodes: 5, token: base.token.max(Duration::from_secs(6)), ..base })
 }
 
 /// The C daemon has the lowest id, so that it fences; it is the stricter peer.
