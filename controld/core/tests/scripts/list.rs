@@ -57,6 +57,9 @@ scripts! {
     old_member_that_never_spoke_to_us_is_a_victim
     newcomer_that_never_spoke_is_no_victim
     actor_that_went_and_came_back_is_no_actor
+    nack_from_before_our_time_voids_no_later_start
+    start_never_goes_to_an_older_change_than_the_one_before
+    delay_counts_from_a_join_of_the_cluster_too
     weights_and_nodir_reach_the_kernel
     defect_01_failed_device_fails_its_parallel_group
     defect_01_success_after_failure_in_the_last_group_is_failure
