@@ -9,4 +9,6 @@ pub mod fence;
 pub mod kernel;
 pub mod logging;
 pub mod service;
+#[cfg(feature = "testbed")]
+pub mod testbed;
 pub mod wire;

@@ -1,13 +1,12 @@
 //! The start, step by step (spec/kernel-interfaces.md section 1).
 
 use super::Clients;
-use crate::cluster::Cluster as _;
+use crate::cluster::Cluster;
 use crate::cluster::corosync::{self, Configuration, Corosync, CorosyncError};
 use crate::config::{Config, Key, Origin};
 use crate::control::{self, Published};
 use crate::driver::{Driver, Inputs, Outputs};
 use crate::fence::{AgentRequest, Purpose, run};
-use crate::kernel::LogSink;
 use crate::kernel::attributes::{ClusterAttributes, Protocol};
 use crate::kernel::configfs::CommOptions;
 use crate::kernel::error::KernelError;
@@ -18,6 +17,7 @@ use crate::kernel::real::RealKernel;
 use crate::kernel::root::Root;
 use crate::kernel::startup::{check_uncontrolled, prepare_configfs};
 use crate::kernel::uevent::{UeventSocket, forward_uevents};
+use crate::kernel::{Kernel, LogSink};
 use crate::logging::Logger;
 use crate::service::{ServiceError, Signals, systemd};
 use dlm_core::Core;
@@ -56,6 +56,9 @@ pub(super) enum StartError {
     Signal(&'static str),
     #[error("the thread that connects to corosync ended without a result")]
     NoResult,
+    #[cfg(feature = "testbed")]
+    #[error(transparent)]
+    Testbed(#[from] crate::testbed::OpenError),
 }
 
 /// A daemon that is ready to run.
@@ -63,7 +66,20 @@ pub(super) struct Started {
     pub(super) driver: Driver,
     pub(super) inputs: Inputs,
     /// Open for the daemon's life: the kernel stops its lockspaces when the monitor is closed.
-    pub(super) devices: OwnedFd,
+    pub(super) devices: Devices,
+}
+
+/// What must stay open; nothing on the testbed.
+pub(super) type Devices = Option<OwnedFd>;
+
+/// Both seams, with what corosync's configuration says.
+struct Seams {
+    cluster: Box<dyn Cluster>,
+    kernel: Box<dyn Kernel>,
+    from_cluster: mpsc::Receiver<Event>,
+    from_kernel: mpsc::Receiver<Event>,
+    configuration: Configuration,
+    devices: Devices,
 }
 
 pub(super) async fn start(
@@ -96,7 +112,61 @@ async fn connect(
     logger: &Logger,
     clients: Clients,
     published: watch::Sender<Arc<Published>>,
-) -> Result<(Driver, Inputs, OwnedFd), StartError> {
+) -> Result<(Driver, Inputs, Devices), StartError> {
+    let seams = open_seams(&config, logger).await?;
+    clients.listener.set_nonblocking(true).map_err(StartError::Socket)?;
+    let listener =
+        tokio::net::UnixListener::from_std(clients.listener).map_err(StartError::Socket)?;
+    tokio::spawn(control::serve_commands(listener, clients.access, clients.commands));
+    let core = Core::new(setup(&config, &seams.configuration));
+    let outputs = Outputs {
+        cluster: seams.cluster,
+        kernel: seams.kernel,
+        published,
+        logger: logger.clone(),
+        ready: Box::new(tell_ready(logger.clone())),
+    };
+    let driver = Driver::new(core, config, seams.configuration.nodes, outputs);
+    let (_, signals) = mpsc::channel(1);
+    let inputs = Inputs {
+        cluster: seams.from_cluster,
+        kernel: seams.from_kernel,
+        commands: clients.asked,
+        signals,
+    };
+    Ok((driver, inputs, seams.devices))
+}
+
+#[cfg(not(feature = "testbed"))]
+async fn open_seams(config: &Config, logger: &Logger) -> Result<Seams, StartError> {
+    open_real_seams(config, logger).await
+}
+
+#[cfg(feature = "testbed")]
+async fn open_seams(config: &Config, logger: &Logger) -> Result<Seams, StartError> {
+    let Some(place) = crate::testbed::place() else {
+        return open_real_seams(config, logger).await;
+    };
+    let (cluster_events, from_cluster) = mpsc::channel(EVENTS_WAITING_MAX);
+    let (kernel_events, from_kernel) = mpsc::channel(EVENTS_WAITING_MAX);
+    let open = move || crate::testbed::open(&place, cluster_events, kernel_events);
+    let opened = tokio::task::spawn_blocking(open).await.map_err(|_| StartError::NoResult)??;
+    logger.debug(&format!("our_nodeid {}", opened.local));
+    let configuration = Configuration {
+        local: opened.local,
+        nodes: opened.nodes,
+        two_node: opened.two_node,
+        cluster_name: Some(opened.cluster_name),
+        rrp_mode: None,
+    };
+    unfence(config, configuration.local, logger).await?;
+    warn(config, logger);
+    let (cluster, kernel) = (opened.cluster, opened.kernel);
+    Ok(Seams { cluster, kernel, from_cluster, from_kernel, configuration, devices: None })
+}
+
+/// Corosync and this machine's kernel.
+async fn open_real_seams(config: &Config, logger: &Logger) -> Result<Seams, StartError> {
     let root = Root::default();
     let connected = tokio::task::spawn_blocking(|| corosync::start(COROSYNC_PATIENCE))
         .await
@@ -107,36 +177,22 @@ async fn connect(
         logger.debug(&format!("node_config {node}"));
     }
     refuse_uncontrolled(&root, &mut cluster, &configuration, logger)?;
-    unfence(&config, configuration.local, logger).await?;
-    warn(&config, logger);
+    unfence(config, configuration.local, logger).await?;
+    warn(config, logger);
 
     let sink: LogSink = {
         let logger = logger.clone();
         Arc::new(move |line| logger.line(&line))
     };
     let (kernel_events, from_kernel) = mpsc::channel(EVENTS_WAITING_MAX);
-    let monitor = prepare_kernel(&root, &config, &configuration, &sink, &kernel_events).await?;
-    let kernel = RealKernel::new(root, comm_options(&config, &configuration), kernel_events, sink)?;
+    let monitor = prepare_kernel(&root, config, &configuration, &sink, &kernel_events).await?;
+    let kernel = RealKernel::new(root, comm_options(config, &configuration), kernel_events, sink)?;
 
     let (cluster_events, from_cluster) = mpsc::channel(EVENTS_WAITING_MAX);
     tokio::spawn(feed.run(cluster_events));
-    clients.listener.set_nonblocking(true).map_err(StartError::Socket)?;
-    let listener =
-        tokio::net::UnixListener::from_std(clients.listener).map_err(StartError::Socket)?;
-    tokio::spawn(control::serve_commands(listener, clients.access, clients.commands));
-    let core = Core::new(setup(&config, &configuration));
-    let outputs = Outputs {
-        cluster: Box::new(cluster),
-        kernel: Box::new(kernel),
-        published,
-        logger: logger.clone(),
-        ready: Box::new(tell_ready(logger.clone())),
-    };
-    let driver = Driver::new(core, config, configuration.nodes, outputs);
-    let (_, signals) = mpsc::channel(1);
-    let inputs =
-        Inputs { cluster: from_cluster, kernel: from_kernel, commands: clients.asked, signals };
-    Ok((driver, inputs, monitor))
+    let (cluster, kernel) = (Box::new(cluster), Box::new(kernel));
+    let devices = Some(monitor);
+    Ok(Seams { cluster, kernel, from_cluster, from_kernel, configuration, devices })
 }
 
 fn tell_ready(logger: Logger) -> impl FnOnce() + Send {
