@@ -60,6 +60,13 @@ scripts! {
     nack_from_before_our_time_voids_no_later_start
     start_never_goes_to_an_older_change_than_the_one_before
     delay_counts_from_a_join_of_the_cluster_too
+    nack_of_our_only_change_says_nothing
+    start_with_other_members_matches_nothing
+    slots_of_a_member_that_was_away_are_given_anew
+    node_that_was_away_unseen_gets_its_address_anew
+    joiner_in_the_change_of_a_failure_is_no_actor
+    release_while_joining_anew
+    release_before_the_join
     weights_and_nodir_reach_the_kernel
     defect_01_failed_device_fails_its_parallel_group
     defect_01_success_after_failure_in_the_last_group_is_failure
