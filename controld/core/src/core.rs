@@ -139,7 +139,7 @@ impl Core {
                 }
                 return Touched::One(lockspace);
             }
-            Event::Withdraw { table, lockspace } => self.withdraw(table, lockspace, out),
+            Event::Withdraw { table, lockspace } => self.withdraw(table, &lockspace, out),
             Event::AgentDone { token, outcome, output } => {
                 self.world.daemons.agent_done(token, outcome, &output, &self.world.setup, out);
             }
@@ -237,7 +237,10 @@ impl Core {
             Message::FenceResult(result) => daemons.fence_result(from, result, setup, out),
             Message::FenceClear(clear) => daemons.fence_clear(from, clear, out),
             Message::Other { .. } => {}
-            Message::Start(_) | Message::PlocksDone(_) | Message::ReleaseRecover { .. } => {
+            Message::Start(_)
+            | Message::PlocksDone(_)
+            | Message::ReleaseRecover { .. }
+            | Message::Withdraw { .. } => {
                 out.error(format!("message from {from} does not belong in the daemon group"));
             }
         }
@@ -317,13 +320,25 @@ impl Core {
         }
     }
 
-    /// gfs2 waits for an acknowledgement before it releases its lockspace: the journal is replayed by then, and a node that
-    /// nobody answers hangs for ever (spec/gfs-control.md section 4).
-    fn withdraw(&mut self, table: String, lockspace: LockspaceName, out: &mut Out<'_>) {
-        out.error(format!("gfs2 {table} withdraws; acknowledged at once"));
-        let token =
-            out.kernel(Lane::Lockspace(lockspace.clone()), KernelWrite::AckWithdraw { table });
-        self.strays.insert(token, lockspace);
+    fn withdraw(&mut self, table: String, name: &LockspaceName, out: &mut Out<'_>) {
+        match self.lockspaces.get_mut(name) {
+            Some(lockspace) => lockspace.withdraw(table, &self.world, out),
+            // Not of a lockspace of ours, and yet its kernel waits: let it go on.
+            None => {
+                let token =
+                    out.kernel(Lane::Lockspace(name.clone()), KernelWrite::AckWithdraw { table });
+                self.strays.insert(token, name.clone());
+            }
+        }
+    }
+
+    /// Let one lockspace go on.
+    fn advance(&mut self, name: &LockspaceName, out: &mut Out<'_>) {
+        let Some(lockspace) = self.lockspaces.get_mut(name) else { return };
+        lockspace.advance(&mut self.world, out);
+        if let Some(token) = lockspace.settle_withdraws(&self.world, out) {
+            self.strays.insert(token, name.clone());
+        }
     }
 
     /// Everything that the event may have made possible.
@@ -332,15 +347,12 @@ impl Core {
         daemons.fence_work(cluster, setup, out);
         match touched {
             Touched::All => {
-                for lockspace in self.lockspaces.values_mut() {
-                    lockspace.advance(&mut self.world, out);
+                let names: Vec<LockspaceName> = self.lockspaces.keys().cloned().collect();
+                for name in names {
+                    self.advance(&name, out);
                 }
             }
-            Touched::One(name) => {
-                if let Some(lockspace) = self.lockspaces.get_mut(name) {
-                    lockspace.advance(&mut self.world, out);
-                }
-            }
+            Touched::One(name) => self.advance(name, out),
         }
         // A lockspace may have asked for the fencing of a node.
         let World { setup, cluster, daemons } = &mut self.world;

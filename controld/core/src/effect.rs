@@ -248,6 +248,11 @@ pub enum Moment {
         /// By whom.
         by: NodeId,
     },
+    /// gfs2's withdraw was answered.
+    WithdrawAnswered {
+        /// Of which lockspace.
+        lockspace: LockspaceName,
+    },
     /// A lockspace is released here.
     Released {
         /// Which.

@@ -161,8 +161,15 @@ impl Daemons {
         if !setup.fixed.fencing.is_on() {
             return;
         }
-        let doubtful: Vec<NodeId> =
-            setup.configured_nodes.iter().copied().filter(|node| !self.is_clean(*node)).collect();
+        // A victim is being fenced for its own failure, and keeps the time of that.
+        let victims = self.victims();
+        let harmless_or_known = |node: &NodeId| self.is_clean(*node) || victims.contains(node);
+        let doubtful: Vec<NodeId> = setup
+            .configured_nodes
+            .iter()
+            .copied()
+            .filter(|node| !harmless_or_known(node))
+            .collect();
         out.error(format!(
             "whoever may have been fencing a node is gone: {} configured nodes must join, be fenced, or be acknowledged (dlm_tool fence_ack)",
             doubtful.len()

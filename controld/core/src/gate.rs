@@ -25,6 +25,7 @@ impl Lockspace {
         self.fencing_gate(world, out)
             .or_else(|| self.cluster_gate(world))
             .or_else(|| (!self.kernel_is_idle()).then_some(Wait::Stop))
+            .or_else(|| self.withdraw_gate())
     }
 
     /// The lockspace's group, the daemon group and the quorum service have seen the same rings. With the daemon group on
@@ -76,6 +77,12 @@ impl Lockspace {
             return false;
         }
         true
+    }
+
+    /// A start before the withdrawing node has left would give its locks away too early.
+    fn withdraw_gate(&self) -> Option<Wait> {
+        let peers = self.withdraws.peers();
+        (!peers.is_empty()).then(|| Wait::Withdraw(peers.clone()))
     }
 
     fn cluster_gate(&self, world: &World) -> Option<Wait> {

@@ -24,8 +24,11 @@ const KERNEL_MAX: Version = Version::new(1, 1, 1);
 /// We understand RELEASE_RECOVER (type 19).
 pub(crate) const FEATURE_RELEASE_RECOVER: u32 = 1;
 
+/// We stop a lockspace when a peer's gfs2 withdraws, and say so.
+pub(crate) const FEATURE_WITHDRAW: u32 = 2;
+
 /// All extensions of ours.
-const FEATURES: u32 = FEATURE_RELEASE_RECOVER;
+const FEATURES: u32 = FEATURE_RELEASE_RECOVER | FEATURE_WITHDRAW;
 
 /// The daemon group as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

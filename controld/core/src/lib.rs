@@ -39,6 +39,7 @@ mod slots;
 pub mod snapshot;
 pub mod types;
 mod view;
+mod withdraw;
 mod world;
 
 pub use crate::core::Core;

@@ -17,6 +17,7 @@ use crate::out::Out;
 use crate::slots::SlotMap;
 use crate::snapshot::Wait;
 use crate::types::{ChangeSeq, GlobalId, Group, Instant, LockspaceName, NodeId, RingId, Slot};
+use crate::withdraw::Withdraws;
 use crate::world::World;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
@@ -57,6 +58,7 @@ pub(crate) struct Lockspace {
     /// Leavers whose leave counts as a failure, until the next start.
     release_recover: BTreeSet<NodeId>,
     pub(crate) slots: SlotMap,
+    pub(crate) withdraws: Withdraws,
     pub(crate) wait: Option<Wait>,
     pub(crate) wait_since: Instant,
 }
@@ -138,6 +140,7 @@ impl Lockspace {
             kernel_members: BTreeMap::new(),
             release_recover: BTreeSet::new(),
             slots: SlotMap::default(),
+            withdraws: Withdraws::default(),
             wait: None,
             wait_since: now,
         }
@@ -300,6 +303,7 @@ impl Lockspace {
                 format!("add_change cg {seq} remove nodeid {node} reason {}", reason_text(*reason)),
             );
             self.history.removed(*node, *reason, ring, seq, out.now);
+            self.withdraws.gone(*node);
             match reason {
                 LeaveReason::NodeDown => self.ring_wait = true,
                 // Its kernel may still run the lockspace while its node is in the cluster: have it removed.
@@ -350,7 +354,7 @@ impl Lockspace {
         }
     }
 
-    fn stop(&mut self, out: &mut Out<'_>) {
+    pub(crate) fn stop(&mut self, out: &mut Out<'_>) {
         self.debug(out, format!("stop_kernel seq {}", self.change_seq));
         self.drop_waiting_start();
         if self.kernel == Kernel::Running {
@@ -384,11 +388,16 @@ impl Lockspace {
         self.lane.is_idle()
     }
 
+    /// Members of the group now.
+    pub(crate) fn present_members(&self) -> BTreeSet<NodeId> {
+        self.history.iter().filter(|(_, record)| record.member).map(|(node, _)| node).collect()
+    }
+
     pub(crate) fn newest_members(&self) -> Vec<NodeId> {
         self.changes.front().map(|change| change.order.clone()).unwrap_or_default()
     }
 
-    fn send(&self, message: Message, world: &World, out: &mut Out<'_>) {
+    pub(crate) fn send(&self, message: Message, world: &World, out: &mut Out<'_>) {
         let packet = Packet {
             version: world.daemons.run_version(),
             sender: world.setup.our_node,
@@ -435,6 +444,9 @@ impl Lockspace {
                 if *value != 0 {
                     self.release_recover.insert(from);
                 }
+            }
+            Message::Withdraw { stopped_for } => {
+                self.receive_withdraw(from, *stopped_for, world, out);
             }
             Message::Other { .. } => {}
             Message::Protocol(_) | Message::FenceResult(_) | Message::FenceClear(_) => {
@@ -506,8 +518,8 @@ impl Lockspace {
 
     fn drive(&mut self, world: &mut World, out: &mut Out<'_>) {
         let Some(newest) = self.changes.front() else {
-            let awaited = self.awaited_comms(world);
-            self.set_wait((!awaited.is_empty()).then_some(Wait::Comms(awaited)), out);
+            let wait = self.wait_without_change(world);
+            self.set_wait(wait, out);
             return;
         };
         if !newest.start_sent {
@@ -532,13 +544,21 @@ impl Lockspace {
         }
     }
 
-    /// Members whose addresses the kernel does not have, so that a decided start waits.
-    fn awaited_comms(&self, world: &World) -> BTreeSet<NodeId> {
+    /// What holds the kernel up although no change is pending: a decided start that waits for members' addresses, or a
+    /// peer's withdraw.
+    fn wait_without_change(&self, world: &World) -> Option<Wait> {
         let plans = self.lane.outstanding().filter_map(|write| match write {
             Write::Start(plan) => Some(plan),
             Write::Stop | Write::Release { .. } | Write::EventDone { .. } => None,
         });
-        plans.flat_map(|plan| plan.missing_comms(world, self.ring)).collect()
+        let missing: BTreeSet<NodeId> =
+            plans.flat_map(|plan| plan.missing_comms(world, self.ring)).collect();
+        let withdrawing = self.withdraws.peers();
+        if missing.is_empty() {
+            (!withdrawing.is_empty()).then(|| Wait::Withdraw(withdrawing.clone()))
+        } else {
+            Some(Wait::Comms(missing))
+        }
     }
 
     fn set_wait(&mut self, wait: Option<Wait>, out: &mut Out<'_>) {

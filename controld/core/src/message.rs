@@ -36,6 +36,12 @@ pub enum Message {
         /// The value of the kernel's uevent; 0 means nothing special.
         value: u32,
     },
+    /// An extension of ours, between daemons that all announce it: gfs2 withdraws on a node, and its peers stop the
+    /// lockspace before that node releases it.
+    Withdraw {
+        /// `None`: it is the sender that withdraws. Else the sender has stopped for this node's withdraw.
+        stopped_for: Option<NodeId>,
+    },
     /// A type that this daemon does not act upon (POSIX locks, run commands, unknown): kept with its body, not looked at.
     Other {
         /// Type number of the header.

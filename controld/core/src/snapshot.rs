@@ -97,6 +97,8 @@ pub enum Wait {
     Ghost(BTreeSet<NodeId>),
     /// configfs entries of these nodes are not written or removed yet.
     Comms(BTreeSet<NodeId>),
+    /// These members' gfs2 withdraws: our kernel has stopped, and goes on when they have left.
+    Withdraw(BTreeSet<NodeId>),
     /// START of these members.
     Starts(BTreeSet<NodeId>),
     /// These members merged from another partition with state of their own; only their removal helps.

@@ -140,6 +140,7 @@ impl fmt::Display for Wait {
             Self::NodeGone(set) => write!(f, "corosync to remove {}", nodes(set)),
             Self::Ghost(set) => write!(f, "{}, in the group but not in the cluster", nodes(set)),
             Self::Comms(set) => write!(f, "addresses in configfs of {}", nodes(set)),
+            Self::Withdraw(set) => write!(f, "{} to leave, whose gfs2 withdraws", nodes(set)),
             Self::Starts(set) => write!(f, "START of {}", nodes(set)),
             Self::Disallowed(set) => {
                 write!(f, "the removal of {}, merged with state of its own", nodes(set))

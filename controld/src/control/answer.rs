@@ -223,7 +223,7 @@ fn count(length: usize) -> i32 {
 /// those they belong to: a member that the cluster does not list, or still lists, is a ring that has not settled.
 fn wait(wait: &Wait) -> (i32, i32) {
     match wait {
-        Wait::Stop | Wait::Comms(_) => (proto::WAIT_NONE, 0),
+        Wait::Stop | Wait::Comms(_) | Wait::Withdraw(_) => (proto::WAIT_NONE, 0),
         Wait::Ring | Wait::NodeGone(_) | Wait::Ghost(_) => (proto::WAIT_RINGID, 0),
         Wait::Quorum => (proto::WAIT_QUORUM, 0),
         Wait::Fencing(_) => (proto::WAIT_FENCING, 0),

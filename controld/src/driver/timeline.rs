@@ -37,6 +37,9 @@ fn lockspace_text(moment: &Moment) -> Option<(&LockspaceName, String)> {
                 slots.iter().map(|(slot, node)| format!("{}:{node}", slot.get())).collect();
             Some((lockspace, format!("slots {} (slot:node)", slots.join(" "))))
         }
+        Moment::WithdrawAnswered { lockspace } => {
+            Some((lockspace, "withdraw of gfs2 answered".to_owned()))
+        }
         Moment::Released { lockspace } => Some((lockspace, "released".to_owned())),
         Moment::FenceNeeded { .. }
         | Moment::AgentStarted { .. }

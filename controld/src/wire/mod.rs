@@ -48,6 +48,8 @@ mod kind {
     pub(super) const FENCE_RESULT: u16 = 14;
     pub(super) const FENCE_CLEAR: u16 = 15;
     pub(super) const RELEASE_RECOVER: u16 = 19;
+    /// Ours, far from what upstream may number next; never sent where a C daemon would see it.
+    pub(super) const WITHDRAW: u16 = 1001;
 }
 
 /// A part of a message, for errors.
@@ -148,6 +150,7 @@ pub fn decode(bytes: &[u8]) -> Result<Packet, DecodeError> {
         kind::FENCE_RESULT => Message::FenceResult(fence::decode_result(body)?),
         kind::FENCE_CLEAR => Message::FenceClear(fence::decode_clear(body)?),
         kind::RELEASE_RECOVER => release::decode(words),
+        kind::WITHDRAW => Message::Withdraw { stopped_for: release::decode_withdraw(words) },
         kind => Message::Other { kind, words, body: body.to_vec() },
     };
     Ok(Packet { version, sender, global_id, message })
@@ -171,7 +174,7 @@ pub fn encode(packet: &Packet) -> Vec<u8> {
         Message::PlocksDone(body) => start::encode(&body.counts, &mut bytes),
         Message::FenceResult(body) => fence::encode_result(body, &mut bytes),
         Message::FenceClear(body) => fence::encode_clear(body, &mut bytes),
-        Message::ReleaseRecover { .. } => {}
+        Message::ReleaseRecover { .. } | Message::Withdraw { .. } => {}
         Message::Other { body, .. } => bytes.extend_from_slice(body),
     }
     bytes
@@ -188,6 +191,9 @@ fn kind_and_words(message: &Message) -> (u16, [u32; 3]) {
         Message::FenceResult(_) => (kind::FENCE_RESULT, [0; 3]),
         Message::FenceClear(_) => (kind::FENCE_CLEAR, [0; 3]),
         Message::ReleaseRecover { value } => (kind::RELEASE_RECOVER, release::encode(*value)),
+        Message::Withdraw { stopped_for } => {
+            (kind::WITHDRAW, release::encode_withdraw(*stopped_for))
+        }
         Message::Other { kind, words, .. } => (*kind, *words),
     }
 }

@@ -62,6 +62,8 @@ fn packets() -> Vec<Packet> {
         })),
         packet(Message::FenceClear(FenceClear { node: node(2), result: -61, flags: 1 })),
         packet(Message::ReleaseRecover { value: 1 }),
+        packet(Message::Withdraw { stopped_for: None }),
+        packet(Message::Withdraw { stopped_for: NodeId::new(7) }),
         packet(Message::Other { kind: 9, words: [1, 2, 3], body: b"anything".to_vec() }),
         packet(Message::Other { kind: 0xffff, words: [0; 3], body: Vec::new() }),
     ]
@@ -196,6 +198,7 @@ fn family(message: &Message) -> &'static str {
         Message::FenceResult(_) => "FENCE_RESULT",
         Message::FenceClear(_) => "FENCE_CLEAR",
         Message::ReleaseRecover { .. } => "RELEASE_RECOVER",
+        Message::Withdraw { .. } => "WITHDRAW",
         Message::Other { kind: 3..=7, .. } => "PLOCK family",
         Message::Other { kind: 9, .. } => "PLOCKS_DATA",
         Message::Other { kind: 16..=17, .. } => "RUN",

@@ -339,7 +339,7 @@ fn length(packet: &Packet) -> usize {
         Message::Start(start) => 72 + 4 * start.counts.members.len(),
         Message::PlocksDone(done) => 72 + 4 * done.counts.members.len(),
         Message::FenceResult(_) | Message::FenceClear(_) => 1064,
-        Message::ReleaseRecover { .. } => 44,
+        Message::ReleaseRecover { .. } | Message::Withdraw { .. } => 40,
         Message::Other { body, .. } => 40 + body.len(),
     }
 }

@@ -237,10 +237,12 @@ impl Cluster {
     }
 
     fn start_machines(&self) -> Result<()> {
-        let disk = self.state.run_file("shared.img");
-        File::create(&disk)
-            .and_then(|disk| disk.set_len(self.options.disk_mib << 20))
-            .with_context(|| format!("make {}", disk.display()))?;
+        for name in ["shared.img", "second.img"] {
+            let disk = self.state.run_file(name);
+            File::create(&disk)
+                .and_then(|disk| disk.set_len(self.options.disk_mib << 20))
+                .with_context(|| format!("make {}", disk.display()))?;
+        }
         self.fence_mode(FenceMode::Ok)?;
         self.clear_fence_log()?;
         self.options.ids().try_for_each(|node| self.start_machine(node))

@@ -45,7 +45,7 @@ pub use host::machine::Link;
 pub use host::power::{FenceMode, FenceRecord, Outcome, parse_mode};
 pub use host::remote::Output;
 pub use node::{COMMAND, Node};
-pub use options::{CLUSTER_NAME, Daemon, Fencing, IpVersion, MAX_NODES, Options, Votes};
+pub use options::{CLUSTER_NAME, Daemon, Fencing, IpVersion, Links, MAX_NODES, Options, Votes};
 pub use state::{STATE_DEFAULT, STATE_VARIABLE, State};
 pub use time::HostTime;
 pub use timeline::{Entry, Source};

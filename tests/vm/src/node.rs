@@ -36,6 +36,11 @@ impl<'a> Node<'a> {
         self.id
     }
 
+    /// Its id in the cluster, which is another one with [`crate::Options::first_id`].
+    pub fn cluster_id(&self) -> u8 {
+        self.cluster.options().cluster_id(self.id)
+    }
+
     /// Whether its machine runs; a hanging one does.
     pub fn runs(&self) -> bool {
         self.cluster.machine(self.id).runs()
@@ -125,12 +130,14 @@ impl<'a> Node<'a> {
     pub fn members(&self) -> Result<BTreeSet<u8>> {
         // It exits 0 without a daemon as well, so only what it prints counts.
         let text = self.sh("dlm_tool status")?.out;
-        Ok(text.lines().filter_map(member_of_line).collect())
+        let ids = text.lines().filter_map(member_of_line);
+        Ok(ids.filter_map(|id| self.cluster.options().node_of(id)).collect())
     }
 
     /// Waits until a lockspace runs there with exactly these members.
     pub fn wait_lockspace(&self, name: &str, members: &[u8], deadline: Duration) -> Result<()> {
-        let wanted: BTreeSet<u8> = members.iter().copied().collect();
+        let ids = members.iter().map(|node| self.cluster.options().cluster_id(*node));
+        let wanted: BTreeSet<u8> = ids.collect();
         let what = format!("node {}: lockspace {name} runs with {wanted:?}", self.id);
         let command = format!("dlm_tool ls {name}");
         until(&what, deadline, || {
@@ -211,7 +218,10 @@ impl<'a> Node<'a> {
                case \"$(tr '\\0' ' ' </proc/$process/cmdline 2>/dev/null)\" in \
                */dlm-vm-agent\\ write*|*/dlm-vm-agent\\ churn*|*/dlm-vm-agent\\ lock*) \
                  kill -9 $process;; esac; done; \
-             ! grep -q ' /mnt/gfs2 ' /proc/mounts || umount /mnt/gfs2 || exit 1; \
+             for place in $(sed -n 's,^[^ ]* \\(/mnt/[^ ]*\\) .*,\\1,p' /proc/mounts); do \
+               umount $place || exit 1; done; \
+             for array in $(sed -n 's,^\\(md[0-9]*\\) : .*,\\1,p' /proc/mdstat 2>/dev/null); do \
+               mdadm --stop /dev/$array || exit 1; done; \
              for name in $(dlm_tool ls | sed -n 's/^name  *//p'); do \
                dlm_tool leave $name >/dev/null || exit 1; done",
             2 * COMMAND,

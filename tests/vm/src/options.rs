@@ -17,8 +17,12 @@ pub const CLUSTER_NAME: &str = "vm";
 /// More nodes than this do not fit the two-digit parts of addresses, nor the patience of anybody.
 pub const MAX_NODES: u8 = 9;
 /// Seconds that no fencing starts after a join, while the cluster boots: nodes come up at different
-/// times, and a daemon that is quorate alone would fence those that are still booting.
-pub(crate) const BOOT_POST_JOIN_DELAY: u32 = 60;
+/// times, and a daemon that is quorate alone would fence those that are still booting. On a busy host
+/// a machine may need minutes.
+pub(crate) const BOOT_POST_JOIN_DELAY: u32 = 600;
+
+/// Where a guest has the daemon under test, beside Debian's.
+pub(crate) const OUR_DAEMON: &str = "/vm/dlm_controld";
 
 /// Which daemon a node runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -60,6 +64,16 @@ pub enum Votes {
     TwoNode,
 }
 
+/// How many knet links corosync has, which are a node's addresses in dlm too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Links {
+    /// One.
+    #[default]
+    One,
+    /// A second one, with addresses of its own on the same interface.
+    Two,
+}
+
 /// What kind of cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
@@ -74,6 +88,12 @@ pub struct Options {
     /// corosync's `token` for two nodes (it adds 650 ms for each further one). Short is quick, but a
     /// busy host makes nodes miss it.
     pub token: Duration,
+    /// Words of the daemon's command line, behind `-D`.
+    pub daemon_args: String,
+    /// What is added to a node's number here to make its node id in the cluster.
+    pub first_id: u8,
+    /// Links of corosync.
+    pub links: Links,
     /// Further lines of dlm.conf.
     pub dlm_conf: Vec<String>,
     /// Whether nodes are fenced.
@@ -84,7 +104,7 @@ pub struct Options {
     pub votes: Votes,
     /// Memory of each node in MiB.
     pub memory_mib: u32,
-    /// Size of the shared disk in MiB; it is sparse.
+    /// Size of each of the two shared disks in MiB; they are sparse.
     pub disk_mib: u64,
 }
 
@@ -96,6 +116,9 @@ impl Default for Options {
             daemon_of: BTreeMap::new(),
             tool: None,
             token: Duration::from_millis(3000),
+            daemon_args: String::new(),
+            first_id: 0,
+            links: Links::One,
             dlm_conf: Vec::new(),
             fencing: Fencing::On,
             ip: IpVersion::V4,
@@ -121,17 +144,36 @@ impl Options {
         if self.nodes == 0 || self.nodes > MAX_NODES {
             bail!("{} nodes; 1 to {MAX_NODES} can be booted", self.nodes);
         }
+        if self.first_id.checked_add(self.nodes).is_none() {
+            bail!("node ids from {} are over 255", self.first_id);
+        }
         if self.votes == Votes::TwoNode && self.nodes != 2 {
             bail!("two_node with {} nodes", self.nodes);
         }
         Ok(())
     }
 
-    fn ring_address(&self, node: u8) -> String {
-        match self.ip {
-            IpVersion::V4 => format!("10.77.0.{node}"),
-            IpVersion::V6 => format!("fd77::{node}"),
-        }
+    /// A node's id in the cluster.
+    pub(crate) fn cluster_id(&self, node: u8) -> u8 {
+        self.first_id.saturating_add(node)
+    }
+
+    /// The node with an id in the cluster.
+    pub(crate) fn node_of(&self, cluster_id: u8) -> Option<u8> {
+        cluster_id.checked_sub(self.first_id)
+    }
+
+    /// A node's address on each link.
+    fn ring_addresses(&self, node: u8) -> Vec<String> {
+        let networks: &[u8] = match self.links {
+            Links::One => &[77],
+            Links::Two => &[77, 79],
+        };
+        let address = |network: &u8| match self.ip {
+            IpVersion::V4 => format!("10.{network}.0.{node}"),
+            IpVersion::V6 => format!("fd{network}::{node}"),
+        };
+        networks.iter().map(address).collect()
     }
 
     fn corosync_conf(&self) -> String {
@@ -152,11 +194,11 @@ impl Options {
              quorum {{\n provider: corosync_votequorum\n{votes}}}\nnodelist {{\n"
         );
         for node in self.ids() {
-            let address = self.ring_address(node);
-            let _ = writeln!(
-                text,
-                " node {{\n  ring0_addr: {address}\n  nodeid: {node}\n  name: node{node}\n }}"
-            );
+            let _ = writeln!(text, " node {{\n  nodeid: {}", self.cluster_id(node));
+            for (link, address) in self.ring_addresses(node).iter().enumerate() {
+                let _ = writeln!(text, "  ring{link}_addr: {address}");
+            }
+            let _ = writeln!(text, "  name: node{node}\n }}");
         }
         text.push_str("}\n");
         text
@@ -170,8 +212,17 @@ impl Options {
         for line in &self.dlm_conf {
             let _ = writeln!(text, "{line}");
         }
-        if self.fencing == Fencing::On {
-            text.push_str("fence_all /usr/sbin/fence_vm\n");
+        match self.fencing {
+            Fencing::Off => {}
+            Fencing::On if self.first_id == 0 => text.push_str("fence_all /usr/sbin/fence_vm\n"),
+            // The power switch knows machines, not ids, so the agent is told the machine.
+            Fencing::On => {
+                text.push_str("device switch /usr/sbin/fence_vm\n");
+                for node in self.ids() {
+                    let id = self.cluster_id(node);
+                    let _ = writeln!(text, "connect switch node={id} port={node}");
+                }
+            }
         }
         text
     }
@@ -179,9 +230,27 @@ impl Options {
     fn hosts(&self) -> String {
         let mut text = String::from("127.0.0.1 localhost\n");
         for node in self.ids() {
-            let _ = writeln!(text, "{} node{node}", self.ring_address(node));
+            for address in self.ring_addresses(node) {
+                let _ = writeln!(text, "{address} node{node}");
+            }
         }
         text
+    }
+
+    /// What a guest's scripts know of the cluster, as variables of the shell.
+    pub(crate) fn guest_environment(&self, node: u8) -> String {
+        let links = match self.links {
+            Links::One => 1,
+            Links::Two => 2,
+        };
+        let daemon = match self.daemon_of(node) {
+            Daemon::C => "/usr/sbin/dlm_controld",
+            Daemon::Ours(_) => OUR_DAEMON,
+        };
+        format!(
+            "ID={node}\nNODES={}\nLINKS={links}\nDAEMON={daemon}\nDAEMON_ARGS='{}'\n",
+            self.nodes, self.daemon_args
+        )
     }
 
     /// Writes a node's initramfs: the common part, and over the root image this node's configuration,
@@ -194,13 +263,13 @@ impl Options {
         text("etc/corosync/corosync.conf", &self.corosync_conf());
         text("etc/dlm/dlm.conf", &self.dlm_conf());
         text("etc/hosts", &self.hosts());
-        text("vm/env", &format!("ID={node}\nNODES={}\nDAEMON_ARGS=\n", self.nodes));
+        text("vm/env", &self.guest_environment(node));
         for (path, content) in image::SCRIPTS {
             archive.file(&format!("inject/{path}"), 0o755, content.as_bytes());
         }
         archive.file("inject/vm/dlm-vm-agent", 0o755, &read(&image::agent_binary(state))?);
         if let Daemon::Ours(path) = self.daemon_of(node) {
-            archive.file("inject/usr/sbin/dlm_controld", 0o755, &read(path)?);
+            archive.file(&format!("inject{OUR_DAEMON}"), 0o755, &read(path)?);
         }
         if let Some(path) = &self.tool {
             archive.file("inject/usr/sbin/dlm_tool", 0o755, &read(path)?);
@@ -243,6 +312,15 @@ mod tests {
         assert!(options.dlm_conf().ends_with("fence_all /usr/sbin/fence_vm\n"));
         let options = Options { fencing: Fencing::Off, ..options };
         assert!(!options.dlm_conf().contains("fence_all"));
+    }
+
+    #[test]
+    fn high_ids_are_told_from_machines() {
+        let options = Options { first_id: 200, links: Links::Two, ..Options::default() };
+        let corosync = options.corosync_conf();
+        assert!(corosync.contains("nodeid: 203") && corosync.contains("ring1_addr: 10.79.0.3"));
+        assert!(options.dlm_conf().contains("connect switch node=201 port=1\n"));
+        assert!(Options { first_id: 253, ..options }.check().is_err());
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Run {
             "quorum" | "nodelist" | "confchg" | "ring" | "joinfailed" | "bad" | "lost" => {
                 self.cluster(word, line);
             }
-            "protocol" | "start" | "result" | "clear" | "release_recover" => {
+            "protocol" | "start" | "result" | "clear" | "release_recover" | "withdraws" => {
                 self.message(word, line);
             }
             "agree" => self.agree(line),
@@ -183,6 +183,7 @@ impl Run {
                 result: args.number_or("result", 0),
                 flags: flags(args.one("flags"), &text::CLEAR_FLAGS),
             }),
+            "withdraws" => Message::Withdraw { stopped_for: NodeId::new(args.number_or("for", 0)) },
             _ => Message::ReleaseRecover { value: args.number("value") },
         };
         let group = if args.list("").is_empty() {

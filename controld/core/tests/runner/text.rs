@@ -71,6 +71,8 @@ fn message(packet: &Packet) -> String {
             format!("clear for {node} result {result} flags {}", flags(*bits, &CLEAR_FLAGS))
         }
         Message::ReleaseRecover { value } => format!("release_recover {value}"),
+        Message::Withdraw { stopped_for: None } => "withdraws".to_string(),
+        Message::Withdraw { stopped_for: Some(node) } => format!("stopped for {node}"),
         other => format!("{other:?}"),
     }
 }
@@ -160,6 +162,7 @@ fn moment(moment: &Moment) -> String {
         Moment::AgentStarted { victim, device } => format!("agent for {victim}: {device}"),
         Moment::AgentEnded { victim, outcome } => format!("agent for {victim} ended: {outcome}"),
         Moment::Fenced { victim, by } => format!("{victim} fenced by {by}"),
+        Moment::WithdrawAnswered { lockspace } => format!("{lockspace} withdraw answered"),
         Moment::Released { lockspace } => format!("{lockspace} released"),
     }
 }

@@ -43,7 +43,10 @@ scripts! {
     join_that_fails_is_answered
     daemon_group_that_cannot_be_joined
     recreated_lockspace_joins_after_its_release
+    withdraw_among_c_daemons_is_acknowledged_at_once
     withdraw_is_acknowledged
+    withdraw_of_a_peer_stops_us_until_it_has_left
+    withdraw_of_a_peer_that_dies_is_a_death
     failed_write_that_recovers
     address_that_cannot_be_written_makes_its_lockspaces_wait
     start_that_waits_for_an_address_gives_way_to_the_next_change
@@ -85,6 +88,7 @@ scripts! {
     defect_12_no_nack_for_a_change_whose_start_was_sent
     defect_13_fencing_finished_while_merged_counts
     defect_14_joiner_whose_server_died_fences_for_itself
+    defect_14_victim_keeps_the_time_of_its_failure
     defect_15_actors_gone_or_failed_leave_somebody_to_fence
     defect_16_exhausted_fencing_is_named_and_acknowledged
     defect_17_agent_without_end_is_killed_and_has_failed

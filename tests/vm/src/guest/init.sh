@@ -18,6 +18,7 @@ mount -t debugfs debugfs /sys/kernel/debug
 ip link set lo up
 ip addr add "10.77.0.$ID/24" dev eth0
 ip addr add "fd77::$ID/64" dev eth0 nodad
+[ "$LINKS" = 1 ] || { ip addr add "10.79.0.$ID/24" dev eth0; ip addr add "fd79::$ID/64" dev eth0 nodad; }
 ip link set eth0 up
 ip addr add "10.78.0.$ID/24" dev eth1
 ip link set eth1 up

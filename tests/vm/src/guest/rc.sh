@@ -11,7 +11,7 @@ start_corosync() { corosync; tries=0; until quorate || [ $tries -ge 600 ]; do tr
 # In the foreground with its log on standard error, each line stamped; the exit status is kept.
 start_daemon() {
 	rm -f /run/daemon.exit
-	( { /usr/sbin/dlm_controld -D $DAEMON_ARGS "$@" 2>&1; echo $? >/run/daemon.exit; } |
+	( { $DAEMON -D $DAEMON_ARGS "$@" 2>&1; echo $? >/run/daemon.exit; } |
 		/vm/dlm-vm-agent stamp /var/log/daemon.stamped ) </dev/null >/dev/null 2>&1 &
 }
 

@@ -207,7 +207,6 @@ impl Machine {
         let node = self.node;
         let path = |path: PathBuf| path.to_string_lossy().into_owned();
         let root = path(self.state.file("root.img"));
-        let shared = path(self.state.run_file("shared.img"));
         let mut arguments: Vec<String> = [
             "-nodefaults",
             "-no-user-config",
@@ -243,12 +242,15 @@ impl Machine {
             format!("file={root},if=none,id=root,format=raw,readonly=on,file.locking=off"),
         );
         add("-device", "virtio-blk-pci,drive=root,addr=4".into());
-        // The host's page cache stands for the shared disk: it outlives a killed machine, as a disk would.
-        add(
-            "-drive",
-            format!("file={shared},if=none,id=shared,format=raw,file.locking=off,cache=unsafe"),
-        );
-        add("-device", "virtio-blk-pci,drive=shared,addr=5,serial=shared".into());
+        // The host's page cache stands for the shared disks: it outlives a killed machine, as a disk would.
+        for (name, slot) in [("shared", 5), ("second", 9)] {
+            let disk = path(self.state.run_file(&format!("{name}.img")));
+            add(
+                "-drive",
+                format!("file={disk},if=none,id={name},format=raw,file.locking=off,cache=unsafe"),
+            );
+            add("-device", format!("virtio-blk-pci,drive={name},addr={slot},serial={name}"));
+        }
         for (tap, id, slot, mac) in [("c", "cluster", 6, 77), ("m", "manage", 7, 78)] {
             add("-netdev", format!("tap,id={id},ifname={tap}{node},script=no,downscript=no"));
             let mac = format!("52:54:00:{mac}:00:{node:02x}");

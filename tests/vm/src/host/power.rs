@@ -4,6 +4,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -133,25 +134,32 @@ impl Power {
         parse_mode(&text)
     }
 
+    /// One request at a time, and none of a node that is dead by then: as with a real switch, of two
+    /// nodes that would switch each other off the first wins.
+    fn switch_off_for(&self, asker: Option<String>, actor: u8, victim: u8) -> Result<Outcome> {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        // The asker may have died and been booted again meanwhile.
+        if asker.is_some() && Machine::of(&self.state, actor).identity() == asker {
+            self.switch_off(victim)
+        } else {
+            Ok(Outcome::Abandoned)
+        }
+    }
+
     fn answer(&self, mut stream: TcpStream) -> Result<()> {
         let mut line = String::new();
         BufReader::new(&stream).read_line(&mut line).context("read the request")?;
         let asked = HostTime::now();
         let (victim, actor) = parse_request(&line).with_context(|| format!("request {line:?}"))?;
+        let asker = Machine::of(&self.state, actor).identity();
         let outcome = match self.mode()? {
             FenceMode::Fail => Outcome::Refused,
-            FenceMode::Ok => self.switch_off(victim)?,
+            FenceMode::Ok => self.switch_off_for(asker, actor, victim)?,
             FenceMode::Delay(time) => {
-                let asker = Machine::of(&self.state, actor);
-                let asked_by = asker.identity();
                 // A slow switch is what is simulated here; nothing is waited for.
                 thread::sleep(time);
-                // The asker may have died and been booted again meanwhile.
-                if asker.identity() == asked_by {
-                    self.switch_off(victim)?
-                } else {
-                    Outcome::Abandoned
-                }
+                self.switch_off_for(asker, actor, victim)?
             }
         };
         let record = FenceRecord { asked, answered: HostTime::now(), victim, actor, outcome };

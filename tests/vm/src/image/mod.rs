@@ -52,7 +52,10 @@ pub fn build(state: &State, recipe: &Recipe) -> Result<()> {
     // Written last, so it says that the rest is whole.
     let stamp = state.file("image.kernel");
     let built = fs::read_to_string(&stamp).unwrap_or_default();
-    if recipe.existing == Existing::Keep && (built == recipe.kernel || keeps_any(recipe, &built)) {
+    // An image of an older list of packages or modules would lack what the newer scenarios use.
+    let (kernel, lists) = built.split_once('\n').unwrap_or((&built, ""));
+    let kept = kernel == recipe.kernel || keeps_any(recipe, kernel);
+    if recipe.existing == Existing::Keep && kept && lists == content() {
         return Ok(());
     }
     remove(&stamp)?;
@@ -62,7 +65,14 @@ pub fn build(state: &State, recipe: &Recipe) -> Result<()> {
     eprintln!("kernel {}: root image and initramfs", kernel.version);
     root::build(state, &packages, &kernel)?;
     root::initramfs(state, &kernel)?;
-    fs::write(&stamp, &recipe.kernel).with_context(|| format!("write {}", stamp.display()))
+    let text = format!("{}\n{}", recipe.kernel, content());
+    fs::write(&stamp, text).with_context(|| format!("write {}", stamp.display()))
+}
+
+/// What is in an image, in a word.
+fn content() -> String {
+    let lists = [packages::PACKAGES.as_slice(), root::MODULES.as_slice()].concat().join(" ");
+    format!("{:016x}", crate::record::checksum(lists.as_bytes()))
 }
 
 /// Commands that only want an image take one built with a kernel named earlier.

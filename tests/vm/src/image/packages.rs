@@ -10,7 +10,7 @@ use crate::command;
 use crate::state::State;
 
 /// What the guest needs; apt adds what these depend on.
-const PACKAGES: [&str; 30] = [
+pub(super) const PACKAGES: [&str; 32] = [
     "base-files",
     "base-passwd",
     "bash",
@@ -35,7 +35,9 @@ const PACKAGES: [&str; 30] = [
     "libquorum5",
     "libvotequorum8",
     "mawk",
+    "mdadm",
     "mount",
+    "ocfs2-tools",
     "procps",
     "psmisc",
     "sed",

@@ -16,7 +16,7 @@ use crate::state::State;
 const FIRST_MODULES: [&str; 7] =
     ["crc32c_generic", "crc32c_intel", "libcrc32c", "virtio_pci", "virtio_blk", "ext4", "overlay"];
 /// Modules in the root image.
-const MODULES: [&str; 19] = [
+pub(super) const MODULES: [&str; 21] = [
     "virtio_net",
     "virtio_rng",
     "configfs",
@@ -25,6 +25,8 @@ const MODULES: [&str; 19] = [
     "ocfs2",
     "ocfs2_stack_user",
     "ocfs2_stackglue",
+    "md-cluster",
+    "raid1",
     "sctp",
     "nf_tables",
     "nft_ct",

@@ -77,8 +77,7 @@ pub(super) fn kill(cluster: &Cluster) -> Result<()> {
     cluster.mount_gfs2(&[1, 2, 3])?;
     let mark = cluster.new_mark();
     let writers = start_writers(cluster, &mark)?;
-    let locks = cluster.node(2).lock_loop(&format!("kill.lock.{mark}"), "/mnt/gfs2/locked")?;
-    for load in writers.iter().map(|(load, _)| load).chain([&locks]) {
+    for (load, _) in &writers {
         load.wait_more(10, PROGRESS)?;
     }
     let begin = HostTime::now();
@@ -87,12 +86,12 @@ pub(super) fn kill(cluster: &Cluster) -> Result<()> {
         cluster.node(id).wait_lockspace(FILE_SYSTEM, &[1, 2], RECOVERY)?;
     }
     let survivors = || writers.iter().filter(|(load, _)| load.node() != 3).map(|(load, _)| load);
-    for load in survivors().chain([&locks]) {
+    for load in survivors() {
         load.wait_more(10, PROGRESS)?;
     }
     fenced_once(cluster, begin, 3, Outcome::WasDown)?;
     replayed_once(cluster, begin, 2)?;
-    for load in survivors().chain([&locks]) {
+    for load in survivors() {
         load.stop(PROGRESS)?;
     }
     verify(cluster, &writers, &[1, 2])

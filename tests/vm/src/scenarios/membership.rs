@@ -1,6 +1,6 @@
 //! Partitions, quorum, and fencing that fails.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::basics::{CHANGE, PROGRESS, RECOVERY};
 use crate::cluster::Cluster;
@@ -122,6 +122,34 @@ pub(super) fn two_node(cluster: &Cluster) -> Result<()> {
     cluster.node(1).wait_lockspace(FILE_SYSTEM, &[1, 2], CHANGE)?;
     load.wait_more(5, PROGRESS)?;
     load.stop(PROGRESS)
+}
+
+/// Two nodes that are quorate each alone lose each other while both write: each would fence the other.
+/// The first switches the other off; exactly one goes on, and has everything that either had synced.
+pub(super) fn two_node_race(cluster: &Cluster) -> Result<()> {
+    cluster.mount_gfs2(&[1, 2])?;
+    let writers = super::basics::start_writers(cluster, &cluster.new_mark())?;
+    for (load, _) in &writers {
+        load.wait_more(5, PROGRESS)?;
+    }
+    let begin = HostTime::now();
+    cluster.node(2).link(Link::Down)?;
+    cluster.wait_fence_log("one of the two is switched off", RECOVERY, || {
+        !successes(cluster, begin).is_empty()
+    })?;
+    let log = successes(cluster, begin);
+    let [FenceRecord { victim, actor, outcome: Outcome::Killed, .. }] = *log.as_slice() else {
+        bail!("one of the two should have been switched off: {log:?}");
+    };
+    cluster.node(actor).wait_lockspace(FILE_SYSTEM, &[actor], RECOVERY)?;
+    for (load, _) in writers.iter().filter(|(load, _)| load.node() == actor) {
+        load.wait_more(5, PROGRESS)?;
+        load.stop(PROGRESS)?;
+    }
+    super::basics::verify(cluster, &writers, &[actor])?;
+    ensure!(cluster.node(actor).runs() && !cluster.node(victim).runs(), "not exactly one runs");
+    ensure!(successes(cluster, begin).len() == 1, "fenced {:?}", successes(cluster, begin));
+    Ok(())
 }
 
 /// Waits until the file system's lockspace stands still there and says what it waits for.

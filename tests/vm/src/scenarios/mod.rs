@@ -5,6 +5,8 @@ mod daemons;
 mod failures;
 mod membership;
 mod runner;
+mod settings;
+mod storage;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -47,7 +49,7 @@ impl std::fmt::Debug for Scenario {
 }
 
 /// All scenarios. Those on the same kind of cluster stand together, so that they share its boot.
-pub const ALL: [Scenario; 17] = [
+pub const ALL: [Scenario; 23] = [
     scenario("mount", "three nodes share a file system", three, basics::mount),
     scenario(
         "leave",
@@ -112,10 +114,46 @@ pub const ALL: [Scenario; 17] = [
         failures::many_lockspaces,
     ),
     scenario(
+        "ocfs2",
+        "of two volumes only the dead node's own recovers; the other never stops",
+        three,
+        storage::ocfs2,
+    ),
+    scenario(
+        "withdraw",
+        "a withdrawn gfs2 is acknowledged, its peer goes on, nobody is fenced",
+        three,
+        storage::withdraw,
+    ),
+    scenario(
+        "md-cluster",
+        "a clustered mirror survives a node's death",
+        three,
+        storage::md_cluster,
+    ),
+    scenario(
         "two-node",
         "the survivor of two fences the other and goes on",
         two,
         membership::two_node,
+    ),
+    scenario(
+        "two-node-race",
+        "of two nodes that lose each other exactly one goes on",
+        two,
+        membership::two_node_race,
+    ),
+    scenario(
+        "options",
+        "sctp, nodir and weights reach the kernel, and a death is recovered from",
+        with_options,
+        settings::options,
+    ),
+    scenario(
+        "addresses",
+        "node ids over 127, IPv6 and two links: as any cluster",
+        addresses,
+        settings::addresses,
     ),
     scenario(
         "no-fencing",
@@ -156,6 +194,22 @@ fn three(under_test: &UnderTest) -> Option<Options> {
 
 fn two(under_test: &UnderTest) -> Option<Options> {
     Some(Options { nodes: 2, votes: crate::Votes::TwoNode, ..base(under_test) })
+}
+
+fn with_options(under_test: &UnderTest) -> Option<Options> {
+    let dlm_conf = settings::OPTION_LINES.map(str::to_owned).into();
+    Some(Options { dlm_conf, ..base(under_test) })
+}
+
+/// The kernel takes several addresses of a node with SCTP only.
+fn addresses(under_test: &UnderTest) -> Option<Options> {
+    Some(Options {
+        first_id: 200,
+        ip: crate::IpVersion::V6,
+        links: crate::Links::Two,
+        dlm_conf: vec!["protocol=sctp".into()],
+        ..base(under_test)
+    })
 }
 
 fn no_fencing(under_test: &UnderTest) -> Option<Options> {

@@ -11,15 +11,19 @@ use crate::clocks;
 
 /// Asks the host to switch off the node named on standard input; `Ok` only when the host says it is off.
 pub(crate) fn ask() -> Result<()> {
-    let mut victim = None;
+    let (mut node, mut port) = (None, None);
     for line in std::io::stdin().lock().lines() {
         let line = line.context("read the arguments")?;
         note(&line);
         if let Some(value) = line.strip_prefix("node=") {
-            victim = Some(value.trim().to_owned());
+            node = Some(value.trim().to_owned());
+        }
+        // Where node ids are not the machines' numbers, a connect line names the machine.
+        if let Some(value) = line.strip_prefix("port=") {
+            port = Some(value.trim().to_owned());
         }
     }
-    let victim = victim.context("no node= among the arguments")?;
+    let victim = port.or(node).context("no node= among the arguments")?;
     let asker = nix_hostname()?;
     let mut host = TcpStream::connect((HOST, POWER_PORT)).context("reach the power switch")?;
     writeln!(host, "off {victim} from {asker}").context("ask the power switch")?;
