@@ -60,6 +60,8 @@ pub struct Outputs {
 pub struct Driver {
     core: Core,
     config: Config,
+    /// What `dump_config` shows; made anew when an option changes.
+    config_text: Arc<str>,
     /// Nodes of corosync's nodelist, whose fence devices are looked up.
     nodes: Vec<NodeId>,
     outputs: Outputs,
@@ -73,7 +75,17 @@ impl Driver {
     #[must_use]
     pub fn new(core: Core, config: Config, nodes: Vec<NodeId>, mut outputs: Outputs) -> Self {
         let ready = std::mem::replace(&mut outputs.ready, Box::new(|| ()));
-        Self { core, config, nodes, outputs, ready: Some(ready), agents: Agents::new(), end: None }
+        let config_text = Arc::from(config.settings().dump());
+        Self {
+            core,
+            config,
+            config_text,
+            nodes,
+            outputs,
+            ready: Some(ready),
+            agents: Agents::new(),
+            end: None,
+        }
     }
 
     /// Run until the daemon ends; gives back the outputs, for what is left to do at the end.
@@ -203,6 +215,7 @@ impl Driver {
                 _ => {}
             }
         }
+        self.config_text = Arc::from(self.config.settings().dump());
         self.step(Event::Options(self.config.dynamic()));
     }
 
@@ -211,7 +224,7 @@ impl Driver {
             snapshot: self.core.snapshot(),
             agents: self.agents.pids(),
             zombies: self.agents.killed(),
-            config: Arc::from(self.config.settings().dump()),
+            config: Arc::clone(&self.config_text),
             runs: Arc::from(""),
         };
         self.outputs.published.send_replace(Arc::new(published));
