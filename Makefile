@@ -25,8 +25,10 @@ build: ## release binaries of the daemon and its tools
 check: ## all gates; SKIP=fmt,vm leaves some out, TIERS=unit,doc runs those alone, VM_SCENARIOS='kill hang' chooses scenarios
 	@tests/check/run
 
-demo: ## (not there yet)
-	@echo 'make demo: not there yet; make demo-vm shows a recovery on virtual machines' >&2; exit 1
+demo: ## a node of three daemons on the testbed dies; its recovery, step by step (as root, seconds)
+	$(CARGO) build --locked -p dlm-controld -p dlm-tools -p dlm-testbed \
+		--features dlm-controld/testbed,dlm-testbed/live
+	$(or $(CARGO_TARGET_DIR),target)/debug/dlm-demo
 
 demo-vm: build ## a node of a cluster of virtual machines dies; its recovery, step by step
 	$(CARGO) run --release --locked -p dlm-vm -- demo --daemon $(RELEASE)/dlm_controld --tool $(RELEASE)/dlm_tool

@@ -235,8 +235,11 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Hex as bytes.
-pub(super) fn unhex(field: &'static str, text: &str) -> Result<Vec<u8>, BadFrame> {
+/// Hex as bytes; `field` is for the error.
+///
+/// # Errors
+/// Something else than pairs of hex digits.
+pub fn unhex(field: &'static str, text: &str) -> Result<Vec<u8>, BadFrame> {
     let bad = || BadFrame::Content { field, value: text.to_owned() };
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let pair = |pair: &[u8]| match pair {

@@ -32,7 +32,8 @@ mod translate;
 
 pub use client::{OpenError, Opened, open};
 pub use frame::{
-    BadFrame, ConfchgFrame, Notice, ReasonFrame, Request, WriteFrame, read_frame, write_frame,
+    BadFrame, ConfchgFrame, Notice, ReasonFrame, Request, WriteFrame, read_frame, unhex,
+    write_frame,
 };
 pub use translate::{event_of, group_name, group_of, kernel_write_of, notice_of, request_write};
 

@@ -3,9 +3,9 @@
 //! - [`bus`]: corosync of all nodes: rings, quorum, ordered groups, partitions;
 //! - [`kernel`]: one node's kernel: lockspaces, members, addresses, slots, recovery callbacks;
 //! - [`power`]: the power switch behind the fence agents;
-//! - [`seam`]: the protocol by which real daemons reach the testbed as a process of its own, designed, its server not written
-//!   yet;
-//! - [`harness`]: all of it around the real decisions (`dlm_core`), in virtual time, with the promises checked.
+//! - [`harness`]: all of it around the real decisions (`dlm_core`), in virtual time, with the promises checked;
+//! - `live` (feature): all of it around real daemons, in real time, over the protocol of `controld::testbed`;
+//! - `lab` (feature): the daemons as processes in namespaces of their own, for `make demo` and tests.
 //!
 //! Every choice comes from one seed ([`random`]).
 #![forbid(unsafe_code)]
@@ -13,6 +13,9 @@
 pub mod bus;
 pub mod harness;
 pub mod kernel;
+#[cfg(feature = "live")]
+pub mod lab;
+#[cfg(feature = "live")]
+pub mod live;
 pub mod power;
 pub mod random;
-pub mod seam;

@@ -119,7 +119,7 @@ impl World {
         }
     }
 
-    fn notice_neighbours(&mut self) {
+    pub(super) fn notice_neighbours(&mut self) {
         for id in self.bus.up() {
             let delay = super::Pace::draw(self.pace.merge, &mut self.random);
             self.after(delay, Action::Reform(id));

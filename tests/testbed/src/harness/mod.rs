@@ -7,6 +7,8 @@ mod agenda;
 mod carry;
 mod faults;
 mod lanes;
+#[cfg(feature = "live")]
+mod live;
 mod node;
 mod promises;
 mod recovery;
@@ -81,6 +83,9 @@ pub struct World {
     two_node: bool,
     make_brain: MakeBrain,
     story: Vec<(u64, String)>,
+    /// Not drained yet.
+    #[cfg(feature = "live")]
+    callbacks: Vec<(NodeId, LockspaceName, crate::kernel::Callback)>,
     violations: Vec<String>,
     instances: BTreeMap<u64, Instance>,
     started_sets: BTreeMap<ConfigId, BTreeSet<NodeId>>,
@@ -147,6 +152,8 @@ impl World {
             two_node,
             make_brain,
             story: Vec::new(),
+            #[cfg(feature = "live")]
+            callbacks: Vec::new(),
             violations: Vec::new(),
             instances: BTreeMap::new(),
             started_sets: BTreeMap::new(),

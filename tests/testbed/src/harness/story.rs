@@ -19,6 +19,8 @@ impl World {
         let Some(host) = self.nodes.get_mut(&id) else { return };
         for (name, callback) in host.kernel.drain_callbacks() {
             self.tell(format!("{id} kernel {name}: {callback:?}"));
+            #[cfg(feature = "live")]
+            self.callbacks.push((id, name, callback));
         }
     }
 

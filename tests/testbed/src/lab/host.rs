@@ -1,0 +1,155 @@
+//! One node: a process that holds its namespaces, and its daemon.
+
+use anyhow::{Context as _, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use controld::testbed::{NODE_VARIABLE, SOCKET_VARIABLE};
+
+/// Makes the namespaces' files private, says so, and stays until its standard input is closed.
+const HOLD: &str = r#"set -e
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir /run/etc
+cp -a /etc/. /run/etc/
+mkdir -p /run/etc/dlm
+cp "$1/dlm.conf" /run/etc/dlm/dlm.conf
+mount --bind /run/etc /etc
+mount --bind "$1/log" /var/log
+[ -L /var/run ] || mount -t tmpfs -o mode=755 tmpfs /var/run
+echo ready
+exec cat"#;
+
+/// Between two looks whether a process has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// A line of a daemon.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// When it came.
+    pub at: Instant,
+    /// Without its end.
+    pub text: String,
+}
+
+pub(super) struct Host {
+    node: u32,
+    place: PathBuf,
+    holder: Child,
+    daemon: Option<Child>,
+    lines: Arc<Mutex<Vec<Line>>>,
+}
+
+impl Host {
+    pub(super) fn make(node: u32, place: &Path) -> anyhow::Result<Self> {
+        let mut holder = Command::new("unshare")
+            .args(["--net", "--mount", "sh", "-c", HOLD, "sh"])
+            .arg(place)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("run unshare of util-linux")?;
+        let mut ready = String::new();
+        if let Some(output) = holder.stdout.take() {
+            BufReader::new(output).read_line(&mut ready).context("read from the holder")?;
+        }
+        let host =
+            Self { node, place: place.to_owned(), holder, daemon: None, lines: Arc::default() };
+        if ready != "ready\n" {
+            bail!("no namespaces can be made for node {node}: this needs root");
+        }
+        Ok(host)
+    }
+
+    /// A command that will run in the namespaces; the program is to be appended.
+    pub(super) fn inside(&self, identity: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--target={}", self.holder.id())).args(["--net", "--mount"]);
+        command.args(identity).arg("--").stdin(Stdio::null());
+        command
+    }
+
+    pub(super) fn start_daemon(&mut self, daemon: &Path, socket: &Path) -> anyhow::Result<()> {
+        if self.daemon_runs()? {
+            bail!("the daemon of node {} runs already", self.node);
+        }
+        let mut command = self.inside(&[]);
+        command.arg(daemon).arg("-D");
+        command.env(SOCKET_VARIABLE, socket).env(NODE_VARIABLE, self.node.to_string());
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("run nsenter of util-linux")?;
+        let path = self.place.join("stderr.log");
+        let copy = File::options().create(true).append(true).open(&path);
+        let copy = copy.with_context(|| format!("open {}", path.display()))?;
+        if let Some(errors) = child.stderr.take() {
+            let lines = Arc::clone(&self.lines);
+            thread::spawn(move || read(errors, copy, &lines));
+        }
+        self.daemon = Some(child);
+        Ok(())
+    }
+
+    pub(super) fn lines(&self) -> Vec<Line> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn kill_daemon(&mut self) -> anyhow::Result<()> {
+        let mut child = self.daemon.take().context("its daemon does not run")?;
+        child.kill().context("SIGKILL")?;
+        child.wait().context("wait for the daemon")?;
+        Ok(())
+    }
+
+    pub(super) fn terminate_daemon(&self) -> anyhow::Result<()> {
+        let child = self.daemon.as_ref().context("its daemon does not run")?;
+        let pid = i32::try_from(child.id()).context("process id")?;
+        kill(Pid::from_raw(pid), Signal::SIGTERM).context("SIGTERM")
+    }
+
+    pub(super) fn daemon_runs(&mut self) -> anyhow::Result<bool> {
+        let Some(child) = &mut self.daemon else { return Ok(false) };
+        Ok(child.try_wait().context("look for the daemon")?.is_none())
+    }
+
+    pub(super) fn daemon_ended(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
+        let end = Instant::now() + patience;
+        let child = self.daemon.as_mut().context("its daemon does not run")?;
+        loop {
+            if let Some(status) = child.try_wait().context("wait for the daemon")? {
+                self.daemon = None;
+                return Ok(status);
+            }
+            if Instant::now() >= end {
+                bail!("the daemon of node {} does not end in {patience:?}", self.node);
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // What has ended already needs no more.
+        if let Some(mut daemon) = self.daemon.take() {
+            let _ended = daemon.kill();
+            let _ended = daemon.wait();
+        }
+        drop(self.holder.stdin.take());
+        let _ended = self.holder.wait();
+    }
+}
+
+fn read(from: ChildStderr, mut copy: File, lines: &Mutex<Vec<Line>>) {
+    for text in BufReader::new(from).lines().map_while(Result::ok) {
+        let at = Instant::now();
+        // The copy is for people; what is decided by comes from memory.
+        let _full = writeln!(copy, "{text}");
+        lines.lock().unwrap_or_else(PoisonError::into_inner).push(Line { at, text });
+    }
+}

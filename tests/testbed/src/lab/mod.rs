@@ -1,0 +1,283 @@
+//! A cluster of real daemons on the testbed. Each node is a network and a mount namespace with a private /run, /etc and
+//! /var/log, in which `dlm_controld` and `dlm_tool` run as they would on a machine of their own.
+//!
+//! Needs root, and unshare, nsenter and mount of util-linux. Nothing outlives the [`Lab`]: daemons end when the testbed
+//! does, namespaces with the processes that hold them.
+
+mod host;
+
+use crate::live::{Options, Testbed};
+use anyhow::{Context as _, bail};
+use host::Host;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+pub use host::Line;
+
+/// Longer than anything here takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at a daemon through its own tool, which can only be asked, not waited on.
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
+
+/// Where the programs are.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// `dlm_controld`, built with the feature `testbed`.
+    pub daemon: PathBuf,
+    /// `dlm_tool`.
+    pub tool: PathBuf,
+    /// `fence_testbed`.
+    pub agent: PathBuf,
+}
+
+impl Programs {
+    /// All in one directory.
+    ///
+    /// # Errors
+    /// One is missing.
+    pub fn in_directory(directory: &Path) -> anyhow::Result<Self> {
+        let program = |name: &str| {
+            let path = directory.join(name);
+            path.canonicalize().with_context(|| format!("no program {}", path.display()))
+        };
+        Ok(Self {
+            daemon: program("dlm_controld")?,
+            tool: program("dlm_tool")?,
+            agent: program("fence_testbed")?,
+        })
+    }
+}
+
+/// What a tool has said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Exit status; `None` for one that was killed.
+    pub status: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+/// Nodes 1 to N with the testbed around them.
+pub struct Lab {
+    directory: PathBuf,
+    programs: Programs,
+    hosts: BTreeMap<u32, Host>,
+    testbed: Testbed,
+}
+
+impl Lab {
+    /// Namespaces and testbed; no daemon yet. `settings` are lines for every node's dlm.conf.
+    ///
+    /// # Errors
+    /// What cannot be made: not root, for example.
+    pub fn new(programs: Programs, options: Options, settings: &str) -> anyhow::Result<Self> {
+        let directory = make_directory()?;
+        let testbed = Testbed::start(&directory, options)
+            .with_context(|| format!("start the testbed in {}", directory.display()))?;
+        let mut hosts = BTreeMap::new();
+        for node in 1..=options.nodes {
+            let place = directory.join(format!("node-{node}"));
+            fs::create_dir_all(place.join("log"))
+                .with_context(|| format!("make {}", place.display()))?;
+            let agent = programs.agent.display();
+            let console = testbed.console_socket();
+            let fence = format!("fence_all {agent} socket={} from={node}\n", console.display());
+            fs::write(place.join("dlm.conf"), format!("{settings}{fence}"))
+                .with_context(|| format!("write dlm.conf in {}", place.display()))?;
+            hosts.insert(node, Host::make(node, &place)?);
+        }
+        Ok(Self { directory, programs, hosts, testbed })
+    }
+
+    /// Where the daemons' logs are, `node-N/`.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The testbed.
+    #[must_use]
+    pub const fn testbed(&self) -> &Testbed {
+        &self.testbed
+    }
+
+    /// A console command that must be taken.
+    ///
+    /// # Errors
+    /// The console's words.
+    pub fn command(&self, line: &str) -> anyhow::Result<()> {
+        match self.testbed.command(line).as_str() {
+            "ok" => Ok(()),
+            other => bail!("{line}: {other}"),
+        }
+    }
+
+    /// Start a node's daemon.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_daemon(&mut self, node: u32) -> anyhow::Result<()> {
+        let socket = self.testbed.daemons_socket();
+        let daemon = self.programs.daemon.clone();
+        self.host_mut(node)?.start_daemon(&daemon, &socket)
+    }
+
+    /// SIGKILL for a node's daemon, which is its node's death.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill_daemon(&mut self, node: u32) -> anyhow::Result<()> {
+        self.host_mut(node)?.kill_daemon()
+    }
+
+    /// SIGTERM for a node's daemon.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn terminate_daemon(&self, node: u32) -> anyhow::Result<()> {
+        self.host(node)?.terminate_daemon()
+    }
+
+    /// Wait for the end of a node's daemon.
+    ///
+    /// # Errors
+    /// It goes on.
+    pub fn daemon_ended(&mut self, node: u32) -> anyhow::Result<ExitStatus> {
+        self.host_mut(node)?.daemon_ended(PATIENCE)
+    }
+
+    /// Does it run, as far as one can see from outside?
+    ///
+    /// # Errors
+    /// There is no such node.
+    pub fn daemon_runs(&mut self, node: u32) -> anyhow::Result<bool> {
+        self.host_mut(node)?.daemon_runs()
+    }
+
+    /// What a node's daemon has written to standard error, with the time of arrival.
+    ///
+    /// # Errors
+    /// There is no such node.
+    pub fn daemon_lines(&self, node: u32) -> anyhow::Result<Vec<Line>> {
+        Ok(self.host(node)?.lines())
+    }
+
+    /// Run `dlm_tool` on a node, as root.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn tool(&self, node: u32, arguments: &[&str]) -> anyhow::Result<Said> {
+        self.run(node, &[], &self.programs.tool, arguments)
+    }
+
+    /// Run `dlm_tool` on a node as somebody without rights.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn tool_of_nobody(&self, node: u32, arguments: &[&str]) -> anyhow::Result<Said> {
+        // Nobody may not look everywhere: a copy where everybody may.
+        let copy = self.directory.join("dlm_tool");
+        fs::copy(&self.programs.tool, &copy).context("copy dlm_tool")?;
+        self.run(node, &["--setgid=65534", "--setuid=65534"], &copy, arguments)
+    }
+
+    /// Run the daemon's program on a node as a second one, with these arguments, until it ends.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn second_daemon(&self, node: u32, arguments: &[&str]) -> anyhow::Result<Said> {
+        self.run(node, &[], &self.programs.daemon, arguments)
+    }
+
+    fn run(
+        &self,
+        node: u32,
+        identity: &[&str],
+        program: &Path,
+        arguments: &[&str],
+    ) -> anyhow::Result<Said> {
+        let mut command: Command = self.host(node)?.inside(identity);
+        let output = command.arg(program).args(arguments).output().context("run nsenter")?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Said {
+            status: output.status.code(),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        })
+    }
+
+    /// Wait until `dlm_tool ARGUMENTS` prints on a node what is wanted; gives what it printed.
+    ///
+    /// # Errors
+    /// It never does; with what it printed last.
+    pub fn wait_for_tool(
+        &self,
+        node: u32,
+        arguments: &[&str],
+        what: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> anyhow::Result<String> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let said = self.tool(node, arguments)?;
+            if said.status == Some(0) && wanted(&said.out) {
+                return Ok(said.out);
+            }
+            if Instant::now() >= end {
+                bail!(
+                    "node {node}: no {what} in {PATIENCE:?}; dlm_tool {} says:\n{}{}",
+                    arguments.join(" "),
+                    said.out,
+                    said.err
+                );
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// Remove the logs: nothing went wrong.
+    pub fn discard(self) {
+        let directory = self.directory.clone();
+        drop(self);
+        // What cannot be removed stays in the temporary directory.
+        let _left = fs::remove_dir_all(directory);
+    }
+
+    fn host(&self, node: u32) -> anyhow::Result<&Host> {
+        self.hosts.get(&node).with_context(|| format!("no node {node}"))
+    }
+
+    fn host_mut(&mut self, node: u32) -> anyhow::Result<&mut Host> {
+        self.hosts.get_mut(&node).with_context(|| format!("no node {node}"))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("logs of the daemons: {}", self.directory.display());
+        }
+    }
+}
+
+/// A new directory in the place for temporary files; several labs of one process have one each.
+fn make_directory() -> anyhow::Result<PathBuf> {
+    let pid = std::process::id();
+    for number in 0.. {
+        let directory = std::env::temp_dir().join(format!("dlm-testbed-{pid}-{number}"));
+        match fs::create_dir(&directory) {
+            Ok(()) => return Ok(directory),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("make {}", directory.display()));
+            }
+        }
+    }
+    bail!("no name is free for a directory")
+}

@@ -1,0 +1,231 @@
+//! Whole daemons with their real tool and a real fence agent, on the testbed. Needs root, and the programs beside this one:
+//! `tests/check/tiers/demo` builds them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+use testbed::kernel::Callback;
+use testbed::lab::{Lab, PATIENCE, Programs, Said};
+use testbed::live::{Options, Sight, What};
+
+/// Start-up fencing must not begin before all daemons are there.
+const SETTINGS: &str = "post_join_delay=5\n";
+
+/// A cluster of so many nodes whose daemons are members.
+fn cluster(nodes: u32, settings: &str) -> Lab {
+    let test = std::env::current_exe().unwrap();
+    let directory: PathBuf = test.parent().and_then(|deps| deps.parent()).unwrap().into();
+    let programs = Programs::in_directory(&directory).unwrap();
+    let options = Options { nodes, seed: 1, token: Duration::from_millis(300) };
+    let mut lab = Lab::new(programs, options, &format!("{SETTINGS}{settings}")).unwrap();
+    for node in 1..=nodes {
+        lab.start_daemon(node).unwrap();
+    }
+    for node in 1..=nodes {
+        let wanted =
+            |text: &str| text.matches(" M add ").count() == usize::try_from(nodes).unwrap();
+        lab.wait_for_tool(node, &["status"], "members", wanted).unwrap();
+    }
+    lab
+}
+
+/// All nodes join a lockspace and run with one another.
+fn join(lab: &Lab, nodes: u32, lockspace: &str) {
+    let members: String = (1..=nodes).map(|node| format!("{node} ")).collect();
+    for node in 1..=nodes {
+        lab.command(&format!("join {node} {lockspace}")).unwrap();
+    }
+    for node in 1..=nodes {
+        wait_for_members(lab, node, &members);
+        let created = |sights: &[Sight]| times(sights, node, |what| is_done(what)) > 0;
+        assert!(lab.testbed().wait_until(PATIENCE, created), "node {node} has no lockspace");
+    }
+}
+
+fn wait_for_members(lab: &Lab, node: u32, members: &str) {
+    let line = format!("members       {members}");
+    let runs = |text: &str| text.lines().any(|found| found == line) && !text.contains("new ");
+    lab.wait_for_tool(node, &["ls"], &line, runs).unwrap();
+}
+
+const fn is_done(what: &What) -> bool {
+    matches!(what, What::Called(_, Callback::RecoverDone))
+}
+
+fn times(sights: &[Sight], node: u32, wanted: impl Fn(&What) -> bool) -> usize {
+    sights.iter().filter(|sight| sight.node.get() == node && wanted(&sight.what)).count()
+}
+
+fn dump(lab: &Lab, node: u32) -> String {
+    lab.tool(node, &["dump"]).unwrap().out
+}
+
+/// SIGTERM, and the exit status.
+fn terminate(lab: &mut Lab, node: u32) -> Option<i32> {
+    lab.terminate_daemon(node).unwrap();
+    lab.daemon_ended(node).unwrap().code()
+}
+
+fn ok(said: &Said) {
+    assert_eq!((said.status, said.err.as_str()), (Some(0), ""), "{said:?}");
+}
+
+#[test]
+fn failed_node_is_fenced_once_and_recovered() {
+    let mut lab = cluster(3, "");
+    join(&lab, 3, "demo");
+    lab.kill_daemon(3).unwrap();
+    for node in [1, 2] {
+        wait_for_members(&lab, node, "1 2 ");
+    }
+    let done = |sights: &[Sight]| {
+        [1, 2].iter().all(|node| {
+            let replayed = |what: &What| {
+                matches!(what, What::Called(_, Callback::RecoverSlot { node, jid: Some(2) })
+                    if node.get() == 3)
+            };
+            let order: Vec<bool> = sights
+                .iter()
+                .filter(|sight| sight.node.get() == *node)
+                .filter(|sight| replayed(&sight.what) || is_done(&sight.what))
+                .map(|sight| is_done(&sight.what))
+                .collect();
+            // The lockspace was complete, journal 2 was replayed, then it went on.
+            order.ends_with(&[true, false, true])
+        })
+    };
+    assert!(lab.testbed().wait_until(PATIENCE, done), "{:#?}", lab.testbed().sights());
+    let sights = lab.testbed().sights();
+    let agents: usize = [1, 2]
+        .map(|node| times(&sights, node, |what| matches!(what, What::AgentAsks(_))))
+        .iter()
+        .sum();
+    assert_eq!(agents, 1, "runs of the agent");
+
+    let status = lab.tool(1, &["status"]).unwrap();
+    ok(&status);
+    let lines: Vec<&str> = status.out.lines().collect();
+    assert!(lines[0].starts_with("cluster nodeid 1 quorate 1 ring seq "), "{lines:?}");
+    assert!(
+        lines[1].starts_with("daemon now ") && lines[1].ends_with(" fence_pid 0 "),
+        "{lines:?}"
+    );
+    assert!(lines[2].starts_with("node 1 M add ") && lines[3].starts_with("node 2 M add "));
+    assert!(lines[4].starts_with("node 3 X add ") && lines[4].contains(" at 1 "), "{lines:?}");
+    let listed = lab.tool(1, &["ls"]).unwrap();
+    ok(&listed);
+    assert!(listed.out.contains("name          demo\nid            0xa84cf245\n"), "{listed:?}");
+    assert!(listed.out.contains("member 2 joined 0 remove 1 failed 1 seq "), "{listed:?}");
+
+    for node in [1, 2] {
+        lab.command(&format!("leave {node} demo")).unwrap();
+        let gone = |text: &str| !text.contains("name ");
+        lab.wait_for_tool(node, &["ls"], "end of the lockspace", gone).unwrap();
+    }
+    assert_eq!([terminate(&mut lab, 1), terminate(&mut lab, 2)], [Some(0), Some(0)]);
+    lab.discard();
+}
+
+#[test]
+fn termination_is_refused_while_a_lockspace_is_active() {
+    let mut lab = cluster(1, "");
+    join(&lab, 1, "fs");
+    lab.terminate_daemon(1).unwrap();
+    let told = |text: &str| text.contains("shutdown ignored, active lockspaces: fs");
+    lab.wait_for_tool(1, &["dump"], "refusal", told).unwrap();
+    wait_for_members(&lab, 1, "1 ");
+    lab.command("leave 1 fs").unwrap();
+    lab.wait_for_tool(1, &["ls"], "end of the lockspace", |text| !text.contains("name ")).unwrap();
+    assert_eq!(terminate(&mut lab, 1), Some(0));
+    let tool = lab.tool(1, &["status"]).unwrap();
+    assert_eq!(tool.out, "cannot connect to dlm_controld\n");
+    lab.discard();
+}
+
+#[test]
+fn second_daemon_is_refused_and_the_first_goes_on() {
+    let mut lab = cluster(1, "");
+    for arguments in [&["-D"][..], &[]] {
+        let second = lab.second_daemon(1, arguments).unwrap();
+        assert_eq!(second.status, Some(1), "{arguments:?}: {second:?}");
+        let reason = "lockfile setlk error /var/run/dlm_controld/dlm_controld.pid";
+        assert!(second.err.contains(reason), "{arguments:?}: {second:?}");
+    }
+    ok(&lab.tool(1, &["status"]).unwrap());
+    assert_eq!(terminate(&mut lab, 1), Some(0));
+    lab.discard();
+}
+
+#[test]
+fn fence_ack_of_root_ends_a_wait_for_fencing_that_fails() {
+    let mut lab = cluster(3, "repeat_failed_fencing=0\n");
+    join(&lab, 3, "fs");
+    lab.command("fence 3 fails").unwrap();
+    lab.kill_daemon(3).unwrap();
+    for node in [1, 2] {
+        let exhausted = |text: &str| text.contains("then: dlm_tool fence_ack 3");
+        lab.wait_for_tool(node, &["dump"], "request to an operator", exhausted).unwrap();
+        let listed = lab.tool(node, &["ls"]).unwrap().out;
+        assert!(listed.contains("new status    wait fencing"), "{listed}");
+    }
+
+    lab.tool_of_nobody(1, &["fence_ack", "3"]).unwrap();
+    let refused = |text: &str| text.contains("fence_ack of user 65534 refused");
+    lab.wait_for_tool(1, &["dump"], "refusal", refused).unwrap();
+    assert!(!dump(&lab, 1).contains("an operator says"), "{}", dump(&lab, 1));
+    assert!(lab.tool(1, &["ls"]).unwrap().out.contains("new status    wait fencing"));
+
+    ok(&lab.tool(1, &["fence_ack", "3"]).unwrap());
+    for node in [1, 2] {
+        wait_for_members(&lab, node, "1 2 ");
+    }
+    assert!(dump(&lab, 1).contains("fence_ack 3: an operator says that it is down"));
+    lab.discard();
+}
+
+#[test]
+fn agent_that_fails_once_is_tried_again() {
+    let mut lab = cluster(3, "");
+    join(&lab, 3, "fs");
+    lab.command("fence 3 fails").unwrap();
+    lab.kill_daemon(3).unwrap();
+    let failed = |sights: &[Sight]| {
+        sights.iter().any(|sight| matches!(sight.what, What::AgentAnswered(_, 1)))
+    };
+    assert!(lab.testbed().wait_until(PATIENCE, failed));
+    lab.command("fence 3 works").unwrap();
+    for node in [1, 2] {
+        wait_for_members(&lab, node, "1 2 ");
+    }
+    lab.discard();
+}
+
+#[test]
+fn daemon_that_is_cut_off_alone_is_fenced_with_its_node() {
+    let mut lab = cluster(3, "");
+    join(&lab, 3, "fs");
+    lab.command("procdown 3").unwrap();
+    for node in [1, 2] {
+        wait_for_members(&lab, node, "1 2 ");
+    }
+    // It cannot know more than that its cluster is gone.
+    assert_eq!(lab.daemon_ended(3).unwrap().code(), Some(0));
+    let off = |sight: &Sight| {
+        sight.node.get() == 3 && matches!(&sight.what, What::PowerOff(why) if why == "fenced")
+    };
+    assert!(lab.testbed().sights().iter().any(off), "node 3 has lost its power");
+    lab.discard();
+}
+
+#[test]
+fn settings_that_are_changed_are_shown() {
+    let mut lab = cluster(1, "");
+    let shown = |lab: &Lab| lab.tool(1, &["dump_config"]).unwrap().out;
+    assert!(shown(&lab).contains("post_join_delay=5"), "{}", shown(&lab));
+    ok(&lab.tool(1, &["set_config", "post_join_delay=17"]).unwrap());
+    let wanted = |text: &str| text.contains("post_join_delay=17");
+    lab.wait_for_tool(1, &["dump_config"], "new value", wanted).unwrap();
+    let set_by = |text: &str| text.contains("config dynamic post_join_delay = 17 previous use 5");
+    lab.wait_for_tool(1, &["dump"], "change", set_by).unwrap();
+    assert_eq!(terminate(&mut lab, 1), Some(0));
+    lab.discard();
+}
