@@ -97,13 +97,21 @@ impl Driver {
                 return (end, self.outputs, inputs, self.core);
             }
             let deadline = self.core.next_deadline();
-            let mut input = Some(inputs.next(&mut self.agents, deadline).await);
-            for _ in 0..BATCH {
-                match input {
-                    Some(input) if self.end.is_none() => self.handle(input),
-                    _ => break,
-                }
-                input = inputs.ready();
+            let first = inputs.next(&mut self.agents, deadline).await;
+            self.handle_batch(first, &mut inputs);
+        }
+    }
+
+    /// What has come, and what is there already: an input is only taken if it is also handled.
+    fn handle_batch(&mut self, first: Input, inputs: &mut Inputs) {
+        self.handle(first);
+        for _ in 1..BATCH {
+            if self.end.is_some() {
+                return;
+            }
+            match inputs.ready() {
+                Some(input) => self.handle(input),
+                None => return,
             }
         }
     }
@@ -228,5 +236,79 @@ impl Driver {
             runs: Arc::from(""),
         };
         self.outputs.published.send_replace(Arc::new(published));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Invocation;
+    use crate::logging::LogOptions;
+    use dlm_core::effect::KernelWrite;
+    use dlm_core::event::Token;
+    use dlm_core::options::Setup;
+    use dlm_core::types::{Group, LockspaceName};
+    use tokio::sync::mpsc;
+
+    /// Takes every request and answers none.
+    struct Silent;
+
+    impl Cluster for Silent {
+        fn join(&mut self, _: &Group) {}
+        fn leave(&mut self, _: &Group) {}
+        fn send(&mut self, _: &Group, _: Vec<u8>) {}
+        fn kick(&mut self, _: NodeId) {}
+        fn answer_shutdown(&mut self, _: bool) {}
+    }
+
+    impl Kernel for Silent {
+        fn write(&mut self, _: Token, _: Lane, _: KernelWrite) {}
+        fn retire(&mut self, _: &Lane) {}
+        fn set_log_debug(&mut self, _: Switch) {}
+    }
+
+    fn driver() -> Driver {
+        let Ok(Invocation::Run(config)) = Config::from_args(["-D".into()], None) else {
+            panic!("-D is a way to run")
+        };
+        let node = NodeId::new(1).expect("not 0");
+        let core = Core::new(Setup {
+            our_node: node,
+            configured_nodes: vec![node],
+            two_node: false,
+            fixed: config.fixed(),
+            dynamic: config.dynamic(),
+            devices: config.fence_devices(&[node]),
+            lockspaces: config.lockspaces().clone(),
+        });
+        let file = std::env::temp_dir().join(format!("dlm-driver-{}.log", std::process::id()));
+        let options = LogOptions { journal: Switch::Off, file, ..LogOptions::default() };
+        let outputs = Outputs {
+            cluster: Box::new(Silent),
+            kernel: Box::new(Silent),
+            published: watch::channel(Arc::default()).0,
+            logger: Logger::start(options).expect("a thread"),
+            ready: Box::new(|| ()),
+        };
+        Driver::new(core, config, vec![node], outputs)
+    }
+
+    #[test]
+    fn a_flood_loses_no_event() {
+        const FLOOD: usize = 10 * BATCH + 7;
+        let (events, cluster) = mpsc::channel(FLOOD + 1);
+        for number in 0..FLOOD {
+            let lockspace = LockspaceName::new(format!("ls{number}").as_bytes()).expect("a name");
+            events.try_send(Event::Online { lockspace }).expect("room");
+        }
+        events.try_send(Event::ClusterLost { why: "the end".to_owned() }).expect("room");
+        let (_kernel_end, kernel) = mpsc::channel(1);
+        let (_command_end, commands) = mpsc::channel(1);
+        let (_signal_end, signals) = mpsc::channel(1);
+        let inputs = Inputs { cluster, kernel, commands, signals };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let (end, _, _, core) = runtime.expect("a runtime").block_on(driver().run(inputs));
+        assert_eq!(end, End::ClusterLost("the end".to_owned()));
+        assert_eq!(core.snapshot().lockspaces.len(), FLOOD);
     }
 }
