@@ -14,7 +14,7 @@ RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
 PROGRAMS = dlm_controld dlm_tool dlm_stonith
 
 .DEFAULT_GOAL := build
-.PHONY: help build check demo demo-vm install uninstall clean
+.PHONY: help build check demo demo-vm bench-recovery install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -32,6 +32,9 @@ demo: ## a node of three daemons on the testbed dies; its recovery, step by step
 
 demo-vm: build ## a node of a cluster of virtual machines dies; its recovery, step by step
 	$(CARGO) run --release --locked -p dlm-vm -- demo --daemon $(RELEASE)/dlm_controld --tool $(RELEASE)/dlm_tool
+
+bench-recovery: build ## this daemon beside Debian's C daemon on the same virtual machines; ROUNDS=3
+	$(CARGO) run --release --locked -p dlm-vm -- bench-recovery --rounds $(or $(ROUNDS),3) --daemon $(RELEASE)/dlm_controld
 
 # No dependency on build: `make install` runs as root, who need not have a compiler.
 install: ## what `make build` made, with unit and rules, to DESTDIR= and PREFIX=/usr/local

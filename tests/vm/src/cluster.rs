@@ -19,7 +19,7 @@ use crate::host::remote::Remote;
 use crate::host::service::Service;
 use crate::host::wait::until;
 use crate::node::Node;
-use crate::options::{Fencing, MAX_NODES, Options};
+use crate::options::{Daemon, Fencing, MAX_NODES, Options};
 use crate::state::State;
 use crate::time::HostTime;
 
@@ -201,6 +201,21 @@ impl Cluster {
         self.settle()?;
         let ids: Vec<u8> = self.options.ids().collect();
         self.on_all(&ids, |node| node.leave_everything())?;
+        self.clear_fence_log()
+    }
+
+    /// Runs another daemon, with these words on its command line, on every node, after ending all
+    /// lockspaces; nodes that are off are switched on.
+    pub(crate) fn change_daemon(&mut self, daemon: Daemon, words: &str) -> Result<()> {
+        self.options.daemon = daemon;
+        self.options.daemon_args = words.to_owned();
+        let running: Vec<u8> = self.running().iter().map(Node::id).collect();
+        self.on_all(&running, |node| node.end_daemon())?;
+        for node in self.nodes().filter(|node| !node.runs()) {
+            node.power_on()?;
+        }
+        self.on_all(&running, |node| node.begin_daemon())?;
+        self.settle()?;
         self.clear_fence_log()
     }
 

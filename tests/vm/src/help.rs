@@ -35,9 +35,12 @@ A cluster by hand:
   timeline                       merged logs of corosync, daemon, kernel and power switch
   down                           end everything
 
-Scenarios and demonstration:
+Scenarios, measurements, demonstration:
   test [NAME..] [OPTIONS]        run scenarios (all of them), report, exit 1 if one fails
   test --list                    names and promises
+  bench-recovery [--rounds N] --daemon PATH [OPTIONS]
+                                 that daemon and Debian's in turn on the same machines: times of
+                                 recoveries and joins, memory, processor (3 rounds of 6 to 10 minutes)
   demo [OPTIONS]                 kill a node under load, print the recovery step by step
 
 OPTIONS:

@@ -23,6 +23,7 @@
 //! scenarios use; `timeline` merges logs. The guests' side is the program `dlm-vm-agent`, and the
 //! scripts in `guest`.
 
+pub mod bench;
 mod cluster;
 mod command;
 mod evidence;

@@ -15,6 +15,8 @@ use nix::sys::signal::{SigSet, Signal};
 
 /// How long a command given by hand may take.
 const BY_HAND: Duration = Duration::from_secs(3600);
+/// How many rounds are measured when nothing is said.
+const BENCH_ROUNDS: u32 = 3;
 /// The hidden command that answers fence agents of a cluster that outlives `dlm-vm up`.
 const POWER: &str = "power-switch";
 
@@ -48,6 +50,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
             let (options, _) = options(rest)?;
             demo::run(&state, options)?;
         }
+        ["bench-recovery", rest @ ..] => bench(rest)?,
         ["down"] => dlm_vm::tear_down(&State::from_environment()?)?,
         [POWER] => Cluster::serve_power(&State::from_environment()?)?,
         other => return by_hand(&Cluster::attach(&State::from_environment()?)?, other),
@@ -131,6 +134,18 @@ fn test(words: &[&str]) -> Result<ExitCode> {
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn bench(words: &[&str]) -> Result<()> {
+    let (options, rest) = options(words)?;
+    let rounds = match rest.as_slice() {
+        [] => BENCH_ROUNDS,
+        ["--rounds", count] => count.parse().context("--rounds")?,
+        other => bail!("not an option of bench-recovery: {}", other.join(" ")),
+    };
+    let state = prepare()?;
+    tear_down_on_signals(&state)?;
+    dlm_vm::bench::run(&state, options, rounds)
+}
+
 fn list() {
     for scenario in scenarios::ALL {
         println!("{:16} {}", scenario.name, scenario.promise);
@@ -205,6 +220,7 @@ fn options<'a>(words: &[&'a str]) -> Result<(Options, Vec<&'a str>)> {
             "--no-fencing" => options.fencing = Fencing::Off,
             "--ipv6" => options.ip = IpVersion::V6,
             "--two-node" => (options.votes, options.nodes) = (Votes::TwoNode, 2),
+            "--rounds" => rest.extend([word, value()?]),
             _ if word.starts_with("--") => bail!("no option {word}; try dlm-vm --help"),
             _ => rest.push(word),
         }

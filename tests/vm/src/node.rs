@@ -10,6 +10,7 @@ use crate::cluster::{BOOT, Cluster, JOIN};
 use crate::host::machine::Link;
 use crate::host::remote::Output;
 use crate::host::wait::until;
+use crate::options::{Daemon, OUR_DAEMON};
 use crate::workload::Load;
 
 /// How long an ordinary command may take in an emulated machine on a busy host.
@@ -207,6 +208,26 @@ impl<'a> Node<'a> {
              dlm_tool dump_config | grep -q '^post_join_delay=0'",
             JOIN,
         )?;
+        Ok(())
+    }
+
+    /// Leaves all lockspaces and ends the daemon.
+    pub(crate) fn end_daemon(&self) -> Result<()> {
+        self.leave_everything()?;
+        self.wait_for("kill $(pgrep -o dlm_controld) 2>/dev/null; cat /run/daemon.exit", COMMAND)?;
+        Ok(())
+    }
+
+    /// Starts the daemon that the cluster's options name.
+    pub(crate) fn begin_daemon(&self) -> Result<()> {
+        let options = self.cluster.options();
+        if let Daemon::Ours(path) = options.daemon_of(self.id) {
+            let content =
+                std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+            self.put(OUR_DAEMON, 0o755, &content)?;
+        }
+        self.put("/vm/env", 0o644, options.guest_environment(self.id).as_bytes())?;
+        self.ok(". /vm/rc; start_daemon")?;
         Ok(())
     }
 

@@ -1,0 +1,210 @@
+//! What is measured, read from logs, and printed as medians with their spread.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anyhow::{Context, Result};
+
+use super::Side;
+use crate::time::{HostTime, seconds};
+use crate::timeline::{Entry, Source};
+
+/// A figure of the table, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Figure {
+    Unfenced,
+    AfterAgent,
+    ManyAll,
+    ManyStarted,
+    ManyAgent,
+    ManyKernel,
+    Join,
+    MemoryNone,
+    MemoryMany,
+    TicksNone,
+    TicksMany,
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Unfenced => "change to control 1, no fencing, ms",
+            Self::AfterAgent => "end of a 3.3 s agent to last control 1, ms",
+            Self::ManyAll => "30 lockspaces: change to last recovered, ms",
+            Self::ManyStarted => "  change to last control 1, ms",
+            Self::ManyAgent => "  floor: the fence agent's own time, ms",
+            Self::ManyKernel => "  floor: last control 1 to recovered, ms",
+            Self::Join => "join: uevent to event_done, ms",
+            Self::MemoryNone => "resident memory, no lockspace, KiB",
+            Self::MemoryMany => "resident memory, 30 lockspaces, KiB",
+            Self::TicksNone => "ticks in 10 idle s, no lockspace",
+            Self::TicksMany => "ticks in 10 idle s, 30 lockspaces",
+        })
+    }
+}
+
+/// All values measured so far.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Samples(BTreeMap<Figure, BTreeMap<Side, Vec<f64>>>);
+
+impl Samples {
+    pub(super) fn add(&mut self, figure: Figure, side: Side, value: f64) {
+        self.0.entry(figure).or_default().entry(side).or_default().push(value);
+    }
+}
+
+impl fmt::Display for Samples {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{:44} | {:>26} | {:>26} | ratio", "", "ours", "C")?;
+        for (figure, sides) in &self.0 {
+            let summary = |side| sides.get(&side).and_then(|values| Summary::of(values));
+            let (ours, c) = (summary(Side::Ours), summary(Side::C));
+            let text = |summary: Option<Summary>| summary.map(|found| found.to_string());
+            let ratio = match (ours, c) {
+                (Some(ours), Some(c)) if c.median > 0.0 => format!("{:.2}", ours.median / c.median),
+                _ => "-".into(),
+            };
+            let (ours, c) = (text(ours).unwrap_or_default(), text(c).unwrap_or_default());
+            writeln!(out, "{figure:44} | {ours:>26} | {c:>26} | {ratio}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Median and spread of some values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Summary {
+    median: f64,
+    lowest: f64,
+    highest: f64,
+}
+
+impl Summary {
+    fn of(values: &[f64]) -> Option<Self> {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let (lowest, highest) = (*sorted.first()?, *sorted.last()?);
+        let lower = *sorted.get((sorted.len() - 1) / 2)?;
+        let upper = *sorted.get(sorted.len() / 2)?;
+        Some(Self { median: f64::midpoint(lower, upper), lowest, highest })
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { median, lowest, highest } = self;
+        write!(out, "{median:.0} ({lowest:.0}..{highest:.0})")
+    }
+}
+
+/// Milliseconds from one moment to another.
+pub(super) fn milliseconds(from: HostTime, to: HostTime) -> f64 {
+    to.seconds_after(from) * 1000.0
+}
+
+/// When a daemon was told that a node has left one of its lockspaces, the first of them.
+pub(super) fn membership_change(timeline: &[Entry], node: u8, victim: u8) -> Result<HostTime> {
+    let left = format!(" left {victim}");
+    of_daemon(timeline, node)
+        .find(|entry| {
+            let text = entry.text.trim_end();
+            text.contains("dlm:ls:") && text.contains(" conf ") && text.ends_with(&left)
+        })
+        .map(|entry| entry.at)
+        .with_context(|| format!("node {node} logged no change without node {victim}"))
+}
+
+/// When a daemon wrote the last `control 1`.
+pub(super) fn last_start(timeline: &[Entry], node: u8) -> Result<HostTime> {
+    of_daemon(timeline, node)
+        .filter(|entry| {
+            entry.text.contains("write \"1\" to \"/sys/kernel/dlm/")
+                && entry.text.contains("/control\"")
+        })
+        .map(|entry| entry.at)
+        .next_back()
+        .with_context(|| format!("node {node} logged no start"))
+}
+
+/// The last `control 1` of any of these nodes.
+pub(super) fn last_start_of_all(timeline: &[Entry], nodes: &[u8]) -> Result<HostTime> {
+    let starts: Result<Vec<HostTime>> =
+        nodes.iter().map(|node| last_start(timeline, *node)).collect();
+    starts?.into_iter().max().context("no nodes")
+}
+
+/// When the last kernel had rebuilt its last lockspace's locks.
+pub(super) fn last_recovered(timeline: &[Entry], nodes: &[u8]) -> Result<HostTime> {
+    timeline
+        .iter()
+        .filter(|entry| entry.source == Source::Kernel && nodes.contains(&entry.node))
+        .filter(|entry| entry.text.contains("dlm_recover ") && entry.text.contains(" done: "))
+        .map(|entry| entry.at)
+        .max()
+        .context("no kernel logged the end of a recovery")
+}
+
+/// From uevent to `event_done` of each join in a kernel's log, in milliseconds.
+pub(super) fn joins(log: &str) -> Vec<f64> {
+    let mut begun: BTreeMap<&str, f64> = BTreeMap::new();
+    let mut found = Vec::new();
+    for line in log.lines() {
+        let Some((stamp, text)) =
+            line.strip_prefix('[').and_then(|line| line.split_once("] dlm: "))
+        else {
+            continue;
+        };
+        let (Some(at), Some((name, event))) = (seconds(stamp), text.split_once(": ")) else {
+            continue;
+        };
+        let at = at.as_secs_f64() * 1000.0;
+        if event.starts_with("joining the lockspace group") {
+            begun.insert(name, at);
+        } else if event.starts_with("group event done")
+            && let Some(begin) = begun.remove(name)
+        {
+            found.push(at - begin);
+        }
+    }
+    found
+}
+
+fn of_daemon(timeline: &[Entry], node: u8) -> impl DoubleEndedIterator<Item = &Entry> {
+    timeline.iter().filter(move |entry| entry.source == Source::Daemon && entry.node == node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn median_lies_between_the_middle_two() {
+        let summary = Summary::of(&[9.0, 1.0, 2.0, 4.0]).map(|summary| summary.to_string());
+        assert_eq!(summary.as_deref(), Some("3 (1..9)"));
+        assert_eq!(Summary::of(&[]), None);
+    }
+
+    #[test]
+    fn join_lasts_from_the_uevent_to_event_done() {
+        let log = "[   10.250000] dlm: many1: joining the lockspace group...\n\
+                   [   10.300000] dlm: many2: joining the lockspace group...\n\
+                   [   10.350000] dlm: many1: group event done 0\n";
+        let joins = joins(log);
+        assert_eq!(joins.len(), 1);
+        assert!(joins.iter().all(|join| (join - 100.0).abs() < 0.001));
+    }
+
+    #[test]
+    fn change_without_the_victim_is_told_from_others() {
+        let entry = |text: &str| Entry {
+            at: HostTime::default(),
+            node: 1,
+            source: Source::Daemon,
+            text: text.into(),
+        };
+        let change = |text: &str| membership_change(&[entry(text)], 1, 3).is_ok();
+        assert!(change("38 dlm:ls:bench conf 2 0 1 memb 1 2 join 0 left 3"));
+        assert!(!change("38 dlm:ls:bench conf 3 1 0 memb 1 2 3 join 3 left 0"));
+        assert!(!change("38 dlm:controld conf 2 0 1 memb 1 2 join 0 left 3"));
+    }
+}

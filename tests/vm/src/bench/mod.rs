@@ -1,0 +1,214 @@
+//! The daemon under test beside Debian's C daemon, on the same machines in one run: what a recovery, a
+//! join and an idle daemon cost.
+//!
+//! Times are read from the logs' own stamps, never from when the host looked. What is common to both
+//! daemons (detection by corosync, the kernel, the fence agent) is left out or printed beside.
+
+mod figures;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cluster::Cluster;
+use crate::host::power::FenceMode;
+use crate::node::{COMMAND, Node};
+use crate::options::{Daemon, Options};
+use crate::state::State;
+use crate::time::HostTime;
+use figures::{Figure, Samples};
+
+/// How long a fence agent takes where it is slow.
+const SLOW_AGENT: Duration = Duration::from_millis(3300);
+/// How many lockspaces are many.
+const MANY: usize = 30;
+/// How long an idle daemon's processor time is watched, in seconds.
+const IDLE_SECONDS: u64 = 10;
+/// From a death to running lockspaces, and for a change without one.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The node that dies.
+const VICTIM: u8 = 3;
+/// Those that recover.
+const SURVIVORS: [u8; 2] = [1, 2];
+const ALL: [u8; 3] = [1, 2, 3];
+/// The one lockspace, where there is one.
+const ONE: &str = "bench";
+
+/// Whose daemon runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    Ours,
+    C,
+}
+
+/// Boots three nodes and measures both daemons in turn, so many times. The table is printed anew after
+/// each round, so that an interrupted run has its figures.
+pub fn run(state: &State, options: Options, rounds: u32) -> Result<()> {
+    let Daemon::Ours(_) = options.daemon else {
+        bail!("--daemon PATH names the daemon to measure")
+    };
+    let ours = options.daemon.clone();
+    let mut cluster = Cluster::boot(state, options)?;
+    let mut samples = Samples::default();
+    for round in 1..=rounds {
+        // The one that begins changes, so that neither always has the fresher machines.
+        let sides = if round % 2 == 1 { [Side::Ours, Side::C] } else { [Side::C, Side::Ours] };
+        for side in sides {
+            let daemon = match side {
+                Side::Ours => ours.clone(),
+                Side::C => Daemon::C,
+            };
+            measure(&mut cluster, side, &daemon, &mut samples)
+                .with_context(|| format!("round {round} of {rounds}, {side:?}"))?;
+        }
+        println!("after {round} of {rounds} rounds, medians (lowest..highest):\n{samples}");
+    }
+    Ok(())
+}
+
+fn measure(
+    cluster: &mut Cluster,
+    side: Side,
+    daemon: &Daemon,
+    samples: &mut Samples,
+) -> Result<()> {
+    eprintln!("{side:?}: a death without fencing");
+    cluster.change_daemon(daemon.clone(), "--enable_fencing=0")?;
+    for value in unfenced_death(cluster)? {
+        samples.add(Figure::Unfenced, side, value);
+    }
+    eprintln!("{side:?}: idle");
+    cluster.change_daemon(daemon.clone(), "")?;
+    idle(cluster, side, samples, [Figure::MemoryNone, Figure::TicksNone])?;
+    eprintln!("{side:?}: a death with a slow fence agent");
+    samples.add(Figure::AfterAgent, side, slowly_fenced_death(cluster)?);
+    cluster.change_daemon(daemon.clone(), "")?;
+    eprintln!("{side:?}: {MANY} lockspaces");
+    for id in ALL {
+        for value in join_many(cluster.node(id))? {
+            samples.add(Figure::Join, side, value);
+        }
+    }
+    for id in ALL {
+        cluster.node(id).wait_for(&many_run("1 2 3"), PATIENCE)?;
+    }
+    idle(cluster, side, samples, [Figure::MemoryMany, Figure::TicksMany])?;
+    for (figure, value) in death_with_many(cluster)? {
+        samples.add(figure, side, value);
+    }
+    Ok(())
+}
+
+/// Membership change to `control 1` on each survivor, in milliseconds.
+fn unfenced_death(cluster: &Cluster) -> Result<Vec<f64>> {
+    let begin = death_with_one(cluster)?;
+    let timeline = cluster.timeline(begin)?;
+    SURVIVORS
+        .iter()
+        .map(|id| {
+            let change = figures::membership_change(&timeline, *id, VICTIM)?;
+            Ok(figures::milliseconds(change, figures::last_start(&timeline, *id)?))
+        })
+        .collect()
+}
+
+/// The agent's answer to `control 1` on the slowest survivor, in milliseconds.
+fn slowly_fenced_death(cluster: &Cluster) -> Result<f64> {
+    cluster.fence_mode(FenceMode::Delay(SLOW_AGENT))?;
+    let begin = death_with_one(cluster)?;
+    cluster.fence_mode(FenceMode::Ok)?;
+    let timeline = cluster.timeline(begin)?;
+    let fencing = cluster.fence_log(begin);
+    let answered = fencing.first().context("nobody was fenced")?.answered;
+    Ok(figures::milliseconds(answered, figures::last_start_of_all(&timeline, &SURVIVORS)?))
+}
+
+fn death_with_one(cluster: &Cluster) -> Result<HostTime> {
+    for id in ALL {
+        cluster.node(id).ok(&format!("dlm_tool join {ONE}"))?;
+    }
+    for id in ALL {
+        cluster.node(id).wait_lockspace(ONE, &ALL, PATIENCE)?;
+    }
+    let begin = HostTime::now();
+    cluster.node(VICTIM).kill()?;
+    for id in SURVIVORS {
+        cluster.node(id).wait_lockspace(ONE, &SURVIVORS, PATIENCE)?;
+    }
+    Ok(begin)
+}
+
+/// Joins one lockspace after the other; from uevent to `event_done` of each, in milliseconds.
+fn join_many(node: Node<'_>) -> Result<Vec<f64>> {
+    node.ok_within(
+        &format!(
+            "for number in $(seq {MANY}); do dlm_tool join many$number >/dev/null || exit; done"
+        ),
+        5 * COMMAND,
+    )?;
+    let joins = figures::joins(&node.ok("dmesg | grep 'dlm: many'")?);
+    if joins.len() != MANY {
+        bail!("node {}: its kernel logged {} of {MANY} joins", node.id(), joins.len());
+    }
+    Ok(joins)
+}
+
+fn many_run(members: &str) -> String {
+    format!(
+        "test $(dlm_tool ls | grep -c '^members  *{members} *$') = {MANY} && \
+         ! dlm_tool ls | grep -q -e kern_stop -e '^new change'"
+    )
+}
+
+fn death_with_many(cluster: &Cluster) -> Result<Vec<(Figure, f64)>> {
+    let begin = HostTime::now();
+    cluster.node(VICTIM).kill()?;
+    for id in SURVIVORS {
+        cluster.node(id).wait_for(&many_run("1 2"), PATIENCE)?;
+    }
+    // The daemon is done; the kernel may still be rebuilding the last one's locks.
+    for id in SURVIVORS {
+        cluster.node(id).wait_for(
+            "for name in $(dlm_tool ls | sed -n 's/^name  *//p'); do \
+               dmesg | grep \"dlm: $name: dlm_recover \" | tail -1 | grep -q done || exit 1; done",
+            PATIENCE,
+        )?;
+    }
+    let timeline = cluster.timeline(begin)?;
+    let changes = SURVIVORS.map(|id| figures::membership_change(&timeline, id, VICTIM));
+    let [first, second] = changes;
+    let change = first?.min(second?);
+    let start = figures::last_start_of_all(&timeline, &SURVIVORS)?;
+    let recovered = figures::last_recovered(&timeline, &SURVIVORS)?;
+    let fencing = cluster.fence_log(begin);
+    let fencing = fencing.first().context("nobody was fenced")?;
+    Ok(vec![
+        (Figure::ManyAll, figures::milliseconds(change, recovered)),
+        (Figure::ManyStarted, figures::milliseconds(change, start)),
+        (Figure::ManyAgent, figures::milliseconds(fencing.asked, fencing.answered)),
+        (Figure::ManyKernel, figures::milliseconds(start, recovered)),
+    ])
+}
+
+/// Resident memory of the daemon's process in KiB, and the ticks that all of its processes use while
+/// nothing happens.
+fn idle(
+    cluster: &Cluster,
+    side: Side,
+    samples: &mut Samples,
+    [memory, ticks]: [Figure; 2],
+) -> Result<()> {
+    let command = format!(
+        "ticks() {{ cat $(pgrep dlm_controld | sed 's,.*,/proc/&/stat,') | \
+         sed 's/.*) //' | awk '{{sum += $12 + $13}} END {{print sum}}'; }}; \
+         sed -n 's/^VmRSS:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$(pgrep -o dlm_controld)/status; \
+         before=$(ticks); sleep {IDLE_SECONDS}; echo $(($(ticks) - before))"
+    );
+    for text in cluster.on_all(&ALL, |node| node.ok(&command))? {
+        let values: Vec<f64> = text.lines().filter_map(|line| line.parse().ok()).collect();
+        let [resident, used] = *values.as_slice() else { bail!("memory and ticks: {text:?}") };
+        samples.add(memory, side, resident);
+        samples.add(ticks, side, used);
+    }
+    Ok(())
+}
