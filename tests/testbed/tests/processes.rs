@@ -36,7 +36,7 @@ fn join(lab: &Lab, nodes: u32, lockspace: &str) {
     }
     for node in 1..=nodes {
         wait_for_members(lab, node, &members);
-        let created = |sights: &[Sight]| times(sights, node, |what| is_done(what)) > 0;
+        let created = |sights: &[Sight]| times(sights, node, is_done) > 0;
         assert!(lab.testbed().wait_until(PATIENCE, created), "node {node} has no lockspace");
     }
 }
@@ -47,7 +47,7 @@ fn wait_for_members(lab: &Lab, node: u32, members: &str) {
     lab.wait_for_tool(node, &["ls"], &line, runs).unwrap();
 }
 
-const fn is_done(what: &What) -> bool {
+fn is_done(what: &What) -> bool {
     matches!(what, What::Called(_, Callback::RecoverDone))
 }
 
