@@ -7,7 +7,8 @@ use crate::cluster::Cluster;
 use crate::effect::Effect;
 use crate::event::{Confchg, JoinReason, LeaveReason};
 use crate::fencing::{Fencing, Victim};
-use crate::message::{Message, PROTOCOL_STATEFUL, Packet, Protocol, ProtocolVersion};
+use crate::message::{Message, Packet};
+use crate::negotiation::Run;
 use crate::options::Setup;
 use crate::out::Out;
 use crate::types::{GlobalId, Group, Instant, NodeId, RingId, Version};
@@ -16,20 +17,6 @@ use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
-/// Highest daemon protocol of ours: that of all C 4.x daemons.
-const DAEMON_MAX: Version = Version::new(3, 1, 1);
-/// Highest kernel protocol of ours.
-const KERNEL_MAX: Version = Version::new(1, 1, 1);
-
-/// We understand RELEASE_RECOVER (type 19).
-pub(crate) const FEATURE_RELEASE_RECOVER: u32 = 1;
-
-/// We stop a lockspace when a peer's gfs2 withdraws, and say so.
-pub(crate) const FEATURE_WITHDRAW: u32 = 2;
-
-/// All extensions of ours.
-const FEATURES: u32 = FEATURE_RELEASE_RECOVER | FEATURE_WITHDRAW;
-
 /// The daemon group as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Daemons {
@@ -37,16 +24,16 @@ pub(crate) struct Daemons {
     /// Every node ever seen, and nodes of the start-up list that had to be fenced.
     pub(crate) nodes: BTreeMap<NodeId, Daemon>,
     pub(crate) fencing: Fencing,
-    ring: RingId,
+    pub(crate) ring: RingId,
     /// A ring change has begun here; its ring id has not come yet.
-    ring_wait: bool,
-    run: Option<Run>,
-    proposed: bool,
+    pub(crate) ring_wait: bool,
+    pub(crate) run: Option<Run>,
+    pub(crate) proposed: bool,
     /// We have completed a barrier in this life: announced with our next PROTOCOL.
-    stateful: bool,
+    pub(crate) stateful: bool,
     /// Merged nodes outnumber clean ones; see `merge`.
     pub(crate) merge_wait: bool,
-    counts: Counts,
+    pub(crate) counts: Counts,
 }
 
 /// Sizes of the last change, for status.
@@ -55,13 +42,6 @@ pub(crate) struct Counts {
     pub(crate) member: usize,
     pub(crate) joined: usize,
     pub(crate) remove: usize,
-}
-
-/// The protocol in use; never changes in a daemon's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Run {
-    daemon: Version,
-    kernel: Version,
 }
 
 /// One node of the group.
@@ -161,21 +141,6 @@ impl Daemons {
         self.counts
     }
 
-    /// The protocol is settled: lockspaces may be joined.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.run.is_some()
-    }
-
-    /// Version for lockspace messages.
-    pub(crate) fn run_version(&self) -> Version {
-        self.run.map(|run| run.daemon).unwrap_or_default()
-    }
-
-    /// Our first barrier is complete: from now on a merge with another partition's state is no clean join.
-    pub(crate) fn set_stateful(&mut self) {
-        self.stateful = true;
-    }
-
     pub(crate) fn members(&self) -> impl Iterator<Item = (NodeId, &Daemon)> {
         self.nodes
             .iter()
@@ -189,14 +154,6 @@ impl Daemons {
 
     pub(crate) fn is_clean(&self, node: NodeId) -> bool {
         self.nodes.get(&node).is_some_and(|node| node.membership.is_clean())
-    }
-
-    /// Every other member is a daemon of ours that has the feature.
-    pub(crate) fn all_have(&self, feature: u32) -> bool {
-        self.members().all(|(_, node)| match node.membership {
-            Membership::Clean { features: Some(features), .. } => features & feature != 0,
-            _ => false,
-        })
     }
 
     /// The record of a node, made if absent.
@@ -301,22 +258,6 @@ impl Daemons {
         }
     }
 
-    fn send_protocol(&self, run: Option<Run>, out: &mut Out<'_>) {
-        let (daemon, kernel) = run.map_or_else(Default::default, |run| (run.daemon, run.kernel));
-        let flags = if self.stateful { PROTOCOL_STATEFUL } else { 0 };
-        let plain = |version| ProtocolVersion { version, flags: 0 };
-        self.send(
-            Message::Protocol(Protocol {
-                daemon_max: plain(DAEMON_MAX),
-                kernel_max: plain(KERNEL_MAX),
-                daemon_run: ProtocolVersion { version: daemon, flags },
-                kernel_run: plain(kernel),
-                features: Some(FEATURES),
-            }),
-            out,
-        );
-    }
-
     /// Multicast to the daemon group. These messages carry version 0.0.0, as the C daemon's do.
     pub(crate) fn send(&self, message: Message, out: &mut Out<'_>) {
         let packet = Packet {
@@ -326,113 +267,6 @@ impl Daemons {
             message,
         };
         out.push(Effect::Send { group: Group::Daemon, packet });
-    }
-
-    /// A PROTOCOL message. Returns whether our protocol has just been settled.
-    pub(crate) fn protocol(
-        &mut self,
-        from: NodeId,
-        protocol: &Protocol,
-        cluster: &Cluster,
-        setup: &Setup,
-        out: &mut Out<'_>,
-    ) -> bool {
-        out.debug(format!(
-            "receive_protocol {from} max {}.{} run {}.{}",
-            protocol.daemon_max.version,
-            protocol.daemon_max.flags,
-            protocol.daemon_run.version,
-            protocol.daemon_run.flags
-        ));
-        if let Err(why) = plausible(protocol) {
-            out.error(format!("receive_protocol {from} ignored: {why}"));
-            return false;
-        }
-        let Some(node) = self.nodes.get_mut(&from).filter(|node| node.membership.is_member())
-        else {
-            out.error(format!("receive_protocol {from} ignored: not a member"));
-            return false;
-        };
-        node.stateful = protocol.daemon_run.flags & PROTOCOL_STATEFUL != 0;
-        // The C daemon takes a late first PROTOCOL of an old member for a merge if we have started a lockspace meanwhile,
-        // and may kill a healthy node.
-        let merge = from != self.our_node
-            && !node.there_before_us
-            && !node.membership.is_clean()
-            && node.stateful
-            && self.stateful;
-        if merge {
-            self.merged(from, cluster, setup, out);
-        } else {
-            let max = (protocol.daemon_max.version, protocol.kernel_max.version);
-            node.membership = Membership::Clean { features: protocol.features, max };
-        }
-        let settled = self.adopt(protocol, from, out);
-        self.propose(out);
-        settled
-    }
-
-    /// The first run values anybody speaks are everybody's: the total order makes the choice the same on all nodes.
-    fn adopt(&mut self, protocol: &Protocol, from: NodeId, out: &mut Out<'_>) -> bool {
-        if self.run.is_some() || protocol.daemon_run.version.major == 0 {
-            return false;
-        }
-        let run = Run { daemon: protocol.daemon_run.version, kernel: protocol.kernel_run.version };
-        out.debug(format!("run protocol from nodeid {from}"));
-        for (what, ours, theirs) in
-            [("daemon", DAEMON_MAX, run.daemon), ("kernel", KERNEL_MAX, run.kernel)]
-        {
-            if theirs.major != ours.major || theirs.minor > ours.minor {
-                let why = format!("incompatible {what} protocol run {theirs} max {ours}");
-                out.error(why.clone());
-                // Nor do we propose anything: a joiner could take it for what is run here.
-                self.proposed = true;
-                out.push(Effect::Refuse { why });
-                return false;
-            }
-        }
-        out.debug(format!(
-            "daemon run {} max {DAEMON_MAX} kernel run {} max {KERNEL_MAX}",
-            run.daemon, run.kernel
-        ));
-        self.run = Some(run);
-        self.send_protocol(self.run, out);
-        true
-    }
-
-    /// Once every member has said what it can run, each unsettled one proposes the minimum.
-    fn propose(&mut self, out: &mut Out<'_>) {
-        if self.run.is_some() || self.proposed {
-            return;
-        }
-        let mut all: Vec<(Version, Version)> = Vec::new();
-        for (_, node) in self.members() {
-            match node.membership {
-                Membership::Clean { max, .. } => all.push(max),
-                _ => return,
-            }
-        }
-        let daemon = all.iter().map(|(daemon, _)| *daemon).min();
-        let kernel = all.iter().map(|(_, kernel)| *kernel).min();
-        if let (Some(daemon), Some(kernel)) = (daemon, kernel) {
-            out.debug(format!(
-                "set_protocol member_count {} propose daemon {daemon} kernel {kernel}",
-                all.len()
-            ));
-            self.proposed = true;
-            self.send_protocol(Some(Run { daemon, kernel }), out);
-        }
-    }
-
-    /// While our protocol is not settled: members whose PROTOCOL has not come, for whom the start waits.
-    pub(crate) fn awaited_members(&self) -> BTreeSet<NodeId> {
-        if self.is_settled() {
-            return BTreeSet::new();
-        }
-        self.members()
-            .filter(|(_, node)| node.membership == Membership::Silent)
-            .map(|(id, _)| id)
-            .collect()
     }
 }
 
@@ -453,20 +287,6 @@ impl Daemon {
             told: 0,
         }
     }
-}
-
-/// A PROTOCOL that says something (spec/cluster-protocol.md section 5, Validation).
-fn plausible(protocol: &Protocol) -> Result<(), &'static str> {
-    let zero = |version: Version| version.major == 0 || version.minor == 0 || version.patch == 0;
-    if zero(protocol.daemon_max.version) || zero(protocol.kernel_max.version) {
-        return Err("its maximum has a zero");
-    }
-    if protocol.daemon_run.version.major != 0
-        && (zero(protocol.daemon_run.version) || zero(protocol.kernel_run.version))
-    {
-        return Err("its run values are incomplete");
-    }
-    Ok(())
 }
 
 /// Text of status and logs.

@@ -18,6 +18,7 @@
 
 extern crate alloc;
 
+mod barrier;
 mod change;
 mod cluster;
 mod core;
@@ -33,6 +34,7 @@ mod lane;
 mod lockspace;
 mod merge;
 pub mod message;
+mod negotiation;
 pub mod options;
 mod out;
 mod slots;
@@ -41,5 +43,6 @@ pub mod types;
 mod view;
 mod withdraw;
 mod world;
+mod writes;
 
 pub use crate::core::Core;

@@ -3,9 +3,10 @@
 use crate::change::Change;
 use crate::core::Core;
 use crate::group::{Daemon, Membership};
-use crate::lockspace::{Kernel, Lockspace, Phase};
+use crate::lockspace::{Lockspace, Phase};
 use crate::snapshot::{self, ChangeMember, DaemonNode, LockspaceNode, Snapshot, Wait};
 use crate::types::{ChangeSeq, NodeId};
+use crate::writes::Kernel;
 use alloc::collections::BTreeSet;
 use alloc::string::ToString;
 use alloc::vec::Vec;

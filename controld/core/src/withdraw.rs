@@ -7,9 +7,9 @@
 
 use crate::effect::{KernelWrite, Lane, Level, Moment};
 use crate::event::Token;
-use crate::group::FEATURE_WITHDRAW;
 use crate::lockspace::{Lockspace, Phase};
 use crate::message::Message;
+use crate::negotiation::FEATURE_WITHDRAW;
 use crate::out::Out;
 use crate::types::NodeId;
 use crate::world::World;

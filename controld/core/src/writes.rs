@@ -1,0 +1,193 @@
+//! What the kernel is told of one lockspace: stop, start, release, in the order of its lane
+//! (spec/lockspace-recovery.md section 8).
+
+use crate::effect::{Effect, KernelStart, KernelWrite, Lane, Moment};
+use crate::event::Token;
+use crate::lane::Finish;
+use crate::lockspace::{Lockspace, Phase};
+use crate::out::Out;
+use crate::snapshot::Wait;
+use crate::types::{Instant, NodeId, RingId, Slot};
+use crate::world::World;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// The kernel's side, as the lane leaves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kernel {
+    Stopped,
+    Running,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Write {
+    Stop,
+    Start(Plan),
+    Release { stop: bool },
+    EventDone { result: i32 },
+}
+
+/// A decided start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Plan {
+    pub(crate) members: Vec<(NodeId, u32)>,
+    pub(crate) incarnations: BTreeMap<NodeId, u32>,
+    pub(crate) release_recover: BTreeSet<NodeId>,
+}
+
+impl Lockspace {
+    /// Forget a decided start that still waits for a member's address: nothing has been told to the kernel, so the next
+    /// start does all that this one would have done.
+    pub(crate) fn drop_waiting_start(&mut self) {
+        for write in self.lane.cancel(|write| matches!(write, Write::Start(_))) {
+            if let Write::Start(plan) = write {
+                self.release_recover.extend(plan.release_recover);
+                self.kernel = Kernel::Stopped;
+            }
+        }
+    }
+
+    pub(crate) fn stop(&mut self, out: &mut Out<'_>) {
+        self.debug(out, format!("stop_kernel seq {}", self.change_seq));
+        self.drop_waiting_start();
+        if self.kernel == Kernel::Running {
+            self.kernel = Kernel::Stopped;
+            self.lane.push(Write::Stop);
+        }
+    }
+
+    /// Members of a start that is with the kernel, or is about to be tried again.
+    pub(crate) fn starting(&self) -> impl Iterator<Item = NodeId> {
+        let plan = match self.lane.current() {
+            Some(Write::Start(plan)) => Some(plan),
+            _ => None,
+        };
+        plan.into_iter().flat_map(|plan| plan.incarnations.keys().copied())
+    }
+
+    /// Our stop has returned, and nothing else is on its way to the kernel.
+    pub(crate) fn kernel_is_idle(&self) -> bool {
+        self.lane.is_idle()
+    }
+
+    /// What holds the kernel up although no change is pending: a decided start that waits for members' addresses, or a
+    /// peer's withdraw.
+    pub(crate) fn wait_without_change(&self, world: &World) -> Option<Wait> {
+        let plans = self.lane.outstanding().filter_map(|write| match write {
+            Write::Start(plan) => Some(plan),
+            Write::Stop | Write::Release { .. } | Write::EventDone { .. } => None,
+        });
+        let missing: BTreeSet<NodeId> =
+            plans.flat_map(|plan| plan.missing_comms(world, self.ring)).collect();
+        let withdrawing = self.withdraws.peers();
+        if missing.is_empty() {
+            (!withdrawing.is_empty()).then(|| Wait::Withdraw(withdrawing.clone()))
+        } else {
+            Some(Wait::Comms(missing))
+        }
+    }
+
+    /// Hand out the next kernel write.
+    pub(crate) fn pump(&mut self, world: &World, out: &mut Out<'_>) {
+        let Self { lane, name, options, global_id, kernel_members, answered, ring, .. } = self;
+        let ready = |write: &Write| match write {
+            Write::Start(plan) => plan.missing_comms(world, *ring).next().is_none(),
+            Write::Stop | Write::Release { .. } | Write::EventDone { .. } => true,
+        };
+        lane.pump(out.now.mono, ready, |write| {
+            let write = match write {
+                Write::Stop => KernelWrite::Stop,
+                Write::Release { stop } => KernelWrite::Release { stop: *stop },
+                Write::EventDone { result } => KernelWrite::EventDone { result: *result },
+                Write::Start(plan) => KernelWrite::Start(KernelStart {
+                    first: (!*answered).then_some(*global_id),
+                    nodir: options.nodir,
+                    members: plan.members.clone(),
+                    renew: plan.renew(kernel_members),
+                    release_recover: plan.release_recover.clone(),
+                }),
+            };
+            out.kernel(Lane::Lockspace(name.clone()), write)
+        });
+    }
+
+    /// The token is of a write of ours.
+    pub(crate) fn owns(&self, token: Token) -> bool {
+        self.lane.owns(token)
+    }
+
+    /// A kernel write of ours has ended.
+    pub(crate) fn kernel_done(
+        &mut self,
+        token: Token,
+        result: Result<(), String>,
+        out: &mut Out<'_>,
+    ) {
+        match self.lane.finish(out.now.mono, token, result) {
+            Finish::Foreign => {}
+            Finish::Done(Write::Stop) => {
+                out.moment(Moment::Stopped { lockspace: self.name.clone() })
+            }
+            Finish::Done(Write::Start(plan)) => {
+                let members = plan.incarnations.keys().copied().collect();
+                self.kernel_members = plan.incarnations;
+                self.answered = true;
+                out.moment(Moment::Started { lockspace: self.name.clone(), members });
+            }
+            Finish::Done(Write::Release { .. }) => {
+                out.moment(Moment::Released { lockspace: self.name.clone() })
+            }
+            Finish::Done(Write::EventDone { .. }) => {}
+            Finish::Retry(error) => {
+                self.error(out, format!("kernel write failed, will be tried again: {error}"))
+            }
+            // Half a start stalls every other kernel's recovery, and a leave would say that nothing needs recovery.
+            Finish::GaveUp(_, error) => {
+                out.push(Effect::FailStop { why: format!("lockspace {}: {error}", self.name) });
+            }
+        }
+        if let Phase::Releasing { again } = self.phase {
+            if self.lane.is_idle() {
+                self.phase = Phase::Gone { again };
+            }
+        }
+    }
+
+    /// The kernel's line about slots.
+    pub(crate) fn slots_event(&mut self, slots: &[(Slot, NodeId)], out: &mut Out<'_>) {
+        let members = self.kernel_members.keys().copied().collect();
+        if self.kernel == Kernel::Running && self.slots.confirm(&members, slots) {
+            out.moment(Moment::Slots { lockspace: self.name.clone(), slots: slots.to_vec() });
+        }
+    }
+
+    /// When a paused write is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.lane.deadline()
+    }
+}
+
+impl Plan {
+    /// Members without an address in the kernel, or lost by the cluster in a ring later than the group's. Such a member
+    /// stays here until its removal from the group, which must come, drops the plan: the kernel must not be given it with
+    /// the address of its next life, or it would take its death for a leave.
+    fn missing_comms<'a>(
+        &'a self,
+        world: &'a World,
+        ring: RingId,
+    ) -> impl Iterator<Item = NodeId> + 'a {
+        let ready = move |node| world.cluster.comm_ready(node, ring.seq);
+        self.incarnations.keys().copied().filter(move |node| !ready(*node))
+    }
+
+    /// Members that the kernel has from its last start, but as an earlier stay: it must see them go and come.
+    fn renew(&self, kernel_members: &BTreeMap<NodeId, u32>) -> BTreeSet<NodeId> {
+        self.incarnations
+            .iter()
+            .filter(|(node, now)| kernel_members.get(node).is_some_and(|then| then != *now))
+            .map(|(node, _)| *node)
+            .collect()
+    }
+}
