@@ -29,7 +29,7 @@ fn cluster(nodes: u32, settings: &str) -> Lab {
 }
 
 /// All nodes join a lockspace and run with one another.
-fn join(lab: &Lab, nodes: u32, lockspace: &str) {
+fn join(lab: &mut Lab, nodes: u32, lockspace: &str) {
     let members: String = (1..=nodes).map(|node| format!("{node} ")).collect();
     for node in 1..=nodes {
         lab.command(&format!("join {node} {lockspace}")).unwrap();
@@ -41,7 +41,7 @@ fn join(lab: &Lab, nodes: u32, lockspace: &str) {
     }
 }
 
-fn wait_for_members(lab: &Lab, node: u32, members: &str) {
+fn wait_for_members(lab: &mut Lab, node: u32, members: &str) {
     let line = format!("members       {members}");
     let runs = |text: &str| text.lines().any(|found| found == line) && !text.contains("new ");
     lab.wait_for_tool(node, &["ls"], &line, runs).unwrap();
@@ -72,10 +72,10 @@ fn ok(said: &Said) {
 #[test]
 fn failed_node_is_fenced_once_and_recovered() {
     let mut lab = cluster(3, "");
-    join(&lab, 3, "demo");
+    join(&mut lab, 3, "demo");
     lab.kill_daemon(3).unwrap();
     for node in [1, 2] {
-        wait_for_members(&lab, node, "1 2 ");
+        wait_for_members(&mut lab, node, "1 2 ");
     }
     let done = |sights: &[Sight]| {
         [1, 2].iter().all(|node| {
@@ -128,11 +128,11 @@ fn failed_node_is_fenced_once_and_recovered() {
 #[test]
 fn termination_is_refused_while_a_lockspace_is_active() {
     let mut lab = cluster(1, "");
-    join(&lab, 1, "fs");
+    join(&mut lab, 1, "fs");
     lab.terminate_daemon(1).unwrap();
     let told = |text: &str| text.contains("shutdown ignored, active lockspaces: fs");
     lab.wait_for_tool(1, &["dump"], "refusal", told).unwrap();
-    wait_for_members(&lab, 1, "1 ");
+    wait_for_members(&mut lab, 1, "1 ");
     lab.command("leave 1 fs").unwrap();
     lab.wait_for_tool(1, &["ls"], "end of the lockspace", |text| !text.contains("name ")).unwrap();
     assert_eq!(terminate(&mut lab, 1), Some(0));
@@ -158,7 +158,7 @@ fn second_daemon_is_refused_and_the_first_goes_on() {
 #[test]
 fn fence_ack_of_root_ends_a_wait_for_fencing_that_fails() {
     let mut lab = cluster(3, "repeat_failed_fencing=0\n");
-    join(&lab, 3, "fs");
+    join(&mut lab, 3, "fs");
     lab.command("fence 3 fails").unwrap();
     lab.kill_daemon(3).unwrap();
     for node in [1, 2] {
@@ -176,7 +176,7 @@ fn fence_ack_of_root_ends_a_wait_for_fencing_that_fails() {
 
     ok(&lab.tool(1, &["fence_ack", "3"]).unwrap());
     for node in [1, 2] {
-        wait_for_members(&lab, node, "1 2 ");
+        wait_for_members(&mut lab, node, "1 2 ");
     }
     assert!(dump(&lab, 1).contains("fence_ack 3: an operator says that it is down"));
     lab.discard();
@@ -185,7 +185,7 @@ fn fence_ack_of_root_ends_a_wait_for_fencing_that_fails() {
 #[test]
 fn agent_that_fails_once_is_tried_again() {
     let mut lab = cluster(3, "");
-    join(&lab, 3, "fs");
+    join(&mut lab, 3, "fs");
     lab.command("fence 3 fails").unwrap();
     lab.kill_daemon(3).unwrap();
     let failed = |sights: &[Sight]| {
@@ -194,7 +194,7 @@ fn agent_that_fails_once_is_tried_again() {
     assert!(lab.testbed().wait_until(PATIENCE, failed));
     lab.command("fence 3 works").unwrap();
     for node in [1, 2] {
-        wait_for_members(&lab, node, "1 2 ");
+        wait_for_members(&mut lab, node, "1 2 ");
     }
     lab.discard();
 }
@@ -202,10 +202,10 @@ fn agent_that_fails_once_is_tried_again() {
 #[test]
 fn daemon_that_is_cut_off_alone_is_fenced_with_its_node() {
     let mut lab = cluster(3, "");
-    join(&lab, 3, "fs");
+    join(&mut lab, 3, "fs");
     lab.command("procdown 3").unwrap();
     for node in [1, 2] {
-        wait_for_members(&lab, node, "1 2 ");
+        wait_for_members(&mut lab, node, "1 2 ");
     }
     // It cannot know more than that its cluster is gone.
     assert_eq!(lab.daemon_ended(3).unwrap().code(), Some(0));

@@ -80,19 +80,26 @@ impl Lab {
         let directory = make_directory()?;
         let testbed = Testbed::start(&directory, options)
             .with_context(|| format!("start the testbed in {}", directory.display()))?;
-        let mut hosts = BTreeMap::new();
+        let mut lab = Self { directory, programs, hosts: BTreeMap::new(), testbed };
         for node in 1..=options.nodes {
-            let place = directory.join(format!("node-{node}"));
-            fs::create_dir_all(place.join("log"))
-                .with_context(|| format!("make {}", place.display()))?;
-            let agent = programs.agent.display();
-            let console = testbed.console_socket();
-            let fence = format!("fence_all {agent} socket={} from={node}\n", console.display());
-            fs::write(place.join("dlm.conf"), format!("{settings}{fence}"))
-                .with_context(|| format!("write dlm.conf in {}", place.display()))?;
-            hosts.insert(node, Host::make(node, &place)?);
+            if let Err(error) = lab.add_host(node, settings) {
+                lab.discard();
+                return Err(error);
+            }
         }
-        Ok(Self { directory, programs, hosts, testbed })
+        Ok(lab)
+    }
+
+    fn add_host(&mut self, node: u32, settings: &str) -> anyhow::Result<()> {
+        let place = self.directory.join(format!("node-{node}"));
+        fs::create_dir_all(place.join("log"))
+            .with_context(|| format!("make {}", place.display()))?;
+        let (agent, console) = (self.programs.agent.display(), self.testbed.console_socket());
+        let fence = format!("fence_all {agent} socket={} from={node}\n", console.display());
+        fs::write(place.join("dlm.conf"), format!("{settings}{fence}"))
+            .with_context(|| format!("write dlm.conf in {}", place.display()))?;
+        self.hosts.insert(node, Host::make(node, &place)?);
+        Ok(())
     }
 
     /// Where the daemons' logs are, `node-N/`.
@@ -215,9 +222,9 @@ impl Lab {
     /// Wait until `dlm_tool ARGUMENTS` prints on a node what is wanted; gives what it printed.
     ///
     /// # Errors
-    /// It never does; with what it printed last.
+    /// It never does, with what it printed last; or the daemon has ended, with its last words.
     pub fn wait_for_tool(
-        &self,
+        &mut self,
         node: u32,
         arguments: &[&str],
         what: &str,
@@ -228,6 +235,11 @@ impl Lab {
             let said = self.tool(node, arguments)?;
             if said.status == Some(0) && wanted(&said.out) {
                 return Ok(said.out);
+            }
+            if !self.daemon_runs(node)? {
+                let lines = self.daemon_lines(node)?;
+                let last = lines.last().map_or("", |line| line.text.as_str());
+                bail!("node {node}: no {what}: dlm_controld has ended: {last}");
             }
             if Instant::now() >= end {
                 bail!(

@@ -89,8 +89,9 @@ fn show(lab: &mut Lab) -> anyhow::Result<()> {
     }
     let lines = SURVIVORS.iter().map(|node| Ok((*node, lab.daemon_lines(*node)?)));
     let lines = lines.collect::<anyhow::Result<Vec<_>>>()?;
-    print!("{}", timeline::text(&lab.testbed().sights(), &lines, killed));
-    println!();
+    let sights = lab.testbed().sights();
+    print!("{}", timeline::text(&sights, &lines, killed));
+    println!("\n{}", timeline::summary(&sights, killed));
     print_tool(lab, 1, &["ls"])?;
     print_tool(lab, 1, &["status"])?;
     end(lab)

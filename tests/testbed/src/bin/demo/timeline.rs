@@ -43,6 +43,30 @@ pub(super) fn text(sights: &[Sight], lines: &[(u32, Vec<Line>)], begin: Instant)
     text
 }
 
+/// Where the time went.
+pub(super) fn summary(sights: &[Sight], begin: Instant) -> String {
+    let seen = sights.iter().filter(|sight| sight.at >= begin);
+    let (mut missed, mut fenced, mut done) = (None, None, None);
+    for sight in seen {
+        let millis = sight.at.duration_since(begin).as_millis();
+        match &sight.what {
+            What::Told(Event::Quorum { .. }) => missed = missed.or(Some(millis)),
+            What::AgentAnswered(_, 0) => fenced = fenced.or(Some(millis)),
+            What::Called(_, Callback::RecoverDone) => done = Some(millis),
+            _ => {}
+        }
+    }
+    let (Some(missed), Some(fenced), Some(done)) = (missed, fenced, done) else {
+        return "the recovery is not complete".to_owned();
+    };
+    format!(
+        "Blocked file systems go on {done} ms after the kill: {missed} until corosync missed the node, {} until it was \
+         fenced, {} for the recovery.",
+        fenced.saturating_sub(missed),
+        done.saturating_sub(fenced)
+    )
+}
+
 fn row(sight: &Sight, pending: &mut Pending) -> Option<String> {
     Some(match &sight.what {
         What::PowerOff(why) => format!("POWER OFF ({why})"),
