@@ -1,5 +1,7 @@
 //! Daemons that end, in order or not.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 
 use super::basics::{CHANGE, PROGRESS, RECOVERY, replayed_once};
@@ -7,6 +9,9 @@ use crate::cluster::Cluster;
 use crate::gfs2::FILE_SYSTEM;
 use crate::host::power::Outcome;
 use crate::time::HostTime;
+
+/// How long an answer is awaited from a node whose agent gets no processor any more.
+const STARVED: Duration = Duration::from_secs(3);
 
 /// A daemon is killed while its node uses a lockspace: the kernel there stops, the node is fenced once,
 /// and the others recover.
@@ -61,4 +66,49 @@ pub(super) fn sigterm(cluster: &Cluster) -> Result<()> {
     let log = cluster.fence_log(begin);
     ensure!(log.is_empty(), "somebody was fenced: {log:?}");
     Ok(())
+}
+
+/// Takes node 3's one processor from everything of ordinary priority, the kernel's recovery thread
+/// included, so that the stop of a lockspace waits for it in the kernel; kills the daemon then.
+const STARVE: &str = "#!/bin/sh
+# As a real-time process. Only what the shell does by itself, and what it starts, runs from here on.
+stuck() {
+	for task in /proc/$1/task/*; do
+		read -r line <$task/stat || continue
+		case ${line##*) } in D*) return 0;; esac
+	done
+	return 1
+}
+# Once is chance; a write that is over is not found a thousand times in a row.
+found=0
+until [ $found -ge 1000 ]; do
+	if stuck $1; then found=$((found + 1)); else found=0; fi
+done
+echo 'dlm-vm: a thread of the daemon is stuck; killing it' >/dev/kmsg
+kill -9 $1
+while :; do :; done
+";
+
+/// A daemon is killed while a write of it is stuck in the kernel, which outlives the kill: the others
+/// must learn of the death all the same, switch the node off, and go on.
+pub(super) fn sigkill_stuck(cluster: &Cluster) -> Result<()> {
+    for node in cluster.nodes() {
+        node.ok("dlm_tool join stuck")?;
+    }
+    for node in cluster.nodes() {
+        node.wait_lockspace("stuck", &[1, 2, 3], CHANGE)?;
+    }
+    let victim = cluster.node(3);
+    victim.put("/vm/starve", 0o755, STARVE.as_bytes())?;
+    // The daemon and corosync must run on, and nothing may be spared for ordinary processes.
+    victim.ok("echo -1 >/proc/sys/kernel/sched_rt_runtime_us; \
+         chrt -a -f -p 5 $(pgrep -o dlm_controld)")?;
+    let begin = HostTime::now();
+    let starving = victim.sh_within("chrt -f 1 /vm/starve $(pgrep -o dlm_controld)", STARVED);
+    ensure!(starving.is_err(), "node 3 still answers: {starving:?}");
+    cluster.node(2).ok("dlm_tool leave stuck")?;
+    victim.wait_off(RECOVERY)?;
+    ensure!(victim.console()?.contains("is stuck; killing it"), "no write was stuck");
+    cluster.node(1).wait_lockspace("stuck", &[1], RECOVERY)?;
+    super::basics::fenced_once(cluster, begin, 3, Outcome::Killed)
 }

@@ -49,7 +49,7 @@ impl std::fmt::Debug for Scenario {
 }
 
 /// All scenarios. Those on the same kind of cluster stand together, so that they share its boot.
-pub const ALL: [Scenario; 23] = [
+pub const ALL: [Scenario; 24] = [
     scenario("mount", "three nodes share a file system", three, basics::mount),
     scenario(
         "leave",
@@ -99,6 +99,12 @@ pub const ALL: [Scenario; 23] = [
         "a node whose daemon dies with lockspaces is removed",
         three,
         daemons::daemon_killed,
+    ),
+    scenario(
+        "sigkill-stuck",
+        "a daemon killed while the kernel holds a write of it is seen to be dead",
+        three,
+        daemons::sigkill_stuck,
     ),
     scenario("sigterm", "SIGTERM ends an idle daemon only", three, daemons::sigterm),
     scenario(
