@@ -116,9 +116,13 @@ fn up(words: &[&str]) -> Result<()> {
 }
 
 fn test(words: &[&str]) -> Result<ExitCode> {
-    let (options, names) = options(words)?;
+    let (options, rest) = options(words)?;
+    let (attempts, names) = match rest.as_slice() {
+        ["--attempts", count, names @ ..] => (count.parse().context("--attempts")?, names),
+        names => (1, names),
+    };
     let mut chosen: Vec<Scenario> = Vec::new();
-    for name in &names {
+    for name in names {
         let found = scenarios::ALL.iter().find(|scenario| scenario.name == *name);
         chosen.push(*found.with_context(|| format!("no scenario {name}; see dlm-vm test --list"))?);
     }
@@ -128,7 +132,7 @@ fn test(words: &[&str]) -> Result<ExitCode> {
     let state = prepare()?;
     tear_down_on_signals(&state)?;
     let under_test = UnderTest { daemon: options.daemon, tool: options.tool, token: options.token };
-    let report = scenarios::run(&state, &under_test, &chosen)?;
+    let report = scenarios::run(&state, &under_test, &chosen, attempts)?;
     println!("{report}");
     let kept = report.count(Outcome::Failed) == 0;
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
