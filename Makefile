@@ -14,7 +14,7 @@ RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
 PROGRAMS = dlm_controld dlm_tool dlm_stonith
 
 .DEFAULT_GOAL := build
-.PHONY: help build check demo demo-vm bench-recovery install uninstall clean
+.PHONY: help build check needs vm-needs demo demo-vm bench-recovery install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -25,15 +25,21 @@ build: ## release binaries of the daemon and its tools
 check: ## all gates; SKIP=fmt,vm leaves some out, TIERS=unit,doc runs those alone, VM_SCENARIOS='kill hang' chooses scenarios
 	@tests/check/run
 
-demo: ## a node of three daemons on the testbed dies; its recovery, step by step (as root, seconds)
+needs: ## Debian packages that are missing for all this, the compiler too (as root)
+	@tests/check/tiers/setup
+
+vm-needs: needs
+	@tests/check/install-packages $$($(CARGO) run --quiet --release --locked -p dlm-vm -- needs)
+
+demo: needs ## a node of three daemons on the testbed dies; its recovery, step by step (as root, seconds)
 	$(CARGO) build --locked -p dlm-controld -p dlm-tools -p dlm-testbed \
 		--features dlm-controld/testbed,dlm-testbed/live
 	$(or $(CARGO_TARGET_DIR),target)/debug/dlm-demo
 
-demo-vm: build ## a node of a cluster of virtual machines dies; its recovery, step by step
+demo-vm: vm-needs build ## a node of a cluster of virtual machines dies; its recovery, step by step
 	$(CARGO) run --release --locked -p dlm-vm -- demo --daemon $(RELEASE)/dlm_controld --tool $(RELEASE)/dlm_tool
 
-bench-recovery: build ## this daemon beside Debian's C daemon on the same virtual machines; ROUNDS=3
+bench-recovery: vm-needs build ## this daemon beside Debian's C daemon on the same virtual machines; ROUNDS=3
 	$(CARGO) run --release --locked -p dlm-vm -- bench-recovery --rounds $(or $(ROUNDS),3) --daemon $(RELEASE)/dlm_controld
 
 # No dependency on build: `make install` runs as root, who need not have a compiler.
