@@ -42,13 +42,14 @@ enum Side {
 }
 
 /// Boots three nodes and measures both daemons in turn, so many times. The table is printed anew after
-/// each round, so that an interrupted run has its figures.
+/// each turn, so that an interrupted run has its figures.
 pub fn run(state: &State, options: Options, rounds: u32) -> Result<()> {
     let Daemon::Ours(_) = options.daemon else {
         bail!("--daemon PATH names the daemon to measure")
     };
     let ours = options.daemon.clone();
     let mut cluster = Cluster::boot(state, options)?;
+    let began = HostTime::now();
     let mut samples = Samples::default();
     for round in 1..=rounds {
         // The one that begins changes, so that neither always has the fresher machines.
@@ -58,10 +59,13 @@ pub fn run(state: &State, options: Options, rounds: u32) -> Result<()> {
                 Side::Ours => ours.clone(),
                 Side::C => Daemon::C,
             };
-            measure(&mut cluster, side, &daemon, &mut samples)
-                .with_context(|| format!("round {round} of {rounds}, {side:?}"))?;
+            let measured = measure(&mut cluster, side, &daemon, &mut samples);
+            println!("round {round} of {rounds}, {side:?}; medians (lowest..highest):\n{samples}");
+            if measured.is_err() {
+                cluster.collect_on_failure(&state.failures().join("bench-recovery"), began)?;
+            }
+            measured.with_context(|| format!("round {round} of {rounds}, {side:?}"))?;
         }
-        println!("after {round} of {rounds} rounds, medians (lowest..highest):\n{samples}");
     }
     Ok(())
 }

@@ -100,8 +100,10 @@ pub(super) fn sigkill_stuck(cluster: &Cluster) -> Result<()> {
     }
     let victim = cluster.node(3);
     victim.put("/vm/starve", 0o755, STARVE.as_bytes())?;
-    // The daemon and corosync must run on, and nothing may be spared for ordinary processes.
-    victim.ok("echo -1 >/proc/sys/kernel/sched_rt_runtime_us; \
+    // The daemon, corosync with its network threads, and the kernel's receiving must run on; nothing is
+    // to be spared for ordinary processes.
+    victim.ok("echo -1 >/proc/sys/kernel/sched_rt_runtime_us && \
+         chrt -f -p 20 $(pgrep -x ksoftirqd/0) && chrt -a -f -p 10 $(pidof corosync) && \
          chrt -a -f -p 5 $(pgrep -o dlm_controld)")?;
     let begin = HostTime::now();
     let starving = victim.sh_within("chrt -f 1 /vm/starve $(pgrep -o dlm_controld)", STARVED);
