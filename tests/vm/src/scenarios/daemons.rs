@@ -1,7 +1,5 @@
 //! Daemons that end, in order or not.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 
 use super::basics::{CHANGE, PROGRESS, RECOVERY, replayed_once};
@@ -9,9 +7,6 @@ use crate::cluster::Cluster;
 use crate::gfs2::FILE_SYSTEM;
 use crate::host::power::Outcome;
 use crate::time::HostTime;
-
-/// How long an answer is awaited from a node whose agent gets no processor any more.
-const STARVED: Duration = Duration::from_secs(3);
 
 /// A daemon is killed while its node uses a lockspace: the kernel there stops, the node is fenced once,
 /// and the others recover.
@@ -41,6 +36,31 @@ fn removed_after(cluster: &Cluster, command: &str) -> Result<()> {
     load.stop(PROGRESS)?;
     super::basics::fenced_once(cluster, begin, 3, Outcome::Killed)?;
     replayed_once(cluster, begin, 2)
+}
+
+/// SIGTERM ends a daemon without lockspaces with status 0, and nobody is fenced; with lockspaces it is
+/// refused, and the lockspace runs on.
+pub(super) fn sigterm(cluster: &Cluster) -> Result<()> {
+    let begin = HostTime::now();
+    let node = cluster.node(3);
+    node.ok("kill $(pgrep -o dlm_controld)")?;
+    let exit = node.wait_for("cat /run/daemon.exit", CHANGE)?;
+    ensure!(exit.trim() == "0", "the daemon's exit status is {exit:?}");
+    cluster.wait_members(&[1, 2], CHANGE)?;
+    node.ok(". /vm/rc; start_daemon")?;
+    cluster.wait_members(&[1, 2, 3], CHANGE)?;
+    node.end_boot_delay()?;
+    for node in cluster.nodes() {
+        node.ok("dlm_tool join stays")?;
+    }
+    node.wait_lockspace("stays", &[1, 2, 3], CHANGE)?;
+    node.ok("kill $(pgrep -o dlm_controld)")?;
+    node.wait_for("dlm_tool dump | grep -q 'shutdown ignored, active lockspaces'", CHANGE)?;
+    node.wait_lockspace("stays", &[1, 2, 3], CHANGE)?;
+    cluster.wait_members(&[1, 2, 3], CHANGE)?;
+    let log = cluster.fence_log(begin);
+    ensure!(log.is_empty(), "somebody was fenced: {log:?}");
+    Ok(())
 }
 
 /// SIGTERM ends a daemon without lockspaces with status 0, and nobody is fenced; with lockspaces it is

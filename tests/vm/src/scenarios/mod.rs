@@ -100,12 +100,6 @@ pub const ALL: [Scenario; 24] = [
         three,
         daemons::daemon_killed,
     ),
-    scenario(
-        "sigkill-stuck",
-        "a daemon killed while the kernel holds a write of it is seen to be dead",
-        three,
-        daemons::sigkill_stuck,
-    ),
     scenario("sigterm", "SIGTERM ends an idle daemon only", three, daemons::sigterm),
     scenario(
         "corosync-killed",
