@@ -49,7 +49,7 @@ impl std::fmt::Debug for Scenario {
 }
 
 /// All scenarios. Those on the same kind of cluster stand together, so that they share its boot.
-pub const ALL: [Scenario; 24] = [
+pub const ALL: [Scenario; 23] = [
     scenario("mount", "three nodes share a file system", three, basics::mount),
     scenario(
         "leave",
