@@ -116,13 +116,16 @@ fn up(words: &[&str]) -> Result<()> {
 }
 
 fn test(words: &[&str]) -> Result<ExitCode> {
-    let (options, rest) = options(words)?;
-    let (attempts, names) = match rest.as_slice() {
-        ["--attempts", count, names @ ..] => (count.parse().context("--attempts")?, names),
-        names => (1, names),
-    };
+    let mut words = words.to_vec();
+    let mut attempts = 1;
+    if let Some(at) = words.iter().position(|word| *word == "--attempts") {
+        let count = words.get(at + 1).context("--attempts needs a value")?;
+        attempts = count.parse().context("--attempts")?;
+        words.drain(at..at + 2);
+    }
+    let (options, names) = options(&words)?;
     let mut chosen: Vec<Scenario> = Vec::new();
-    for name in names {
+    for name in &names {
         let found = scenarios::ALL.iter().find(|scenario| scenario.name == *name);
         chosen.push(*found.with_context(|| format!("no scenario {name}; see dlm-vm test --list"))?);
     }

@@ -134,10 +134,10 @@ impl Server {
                 }
             }
             Input::Request(id, request) => {
-                if let Some(node) = self.connections.get(&id).copied() {
-                    if self.request(node, request).is_err() {
-                        self.lose(node, "its daemon said what cannot be");
-                    }
+                if let Some(node) = self.connections.get(&id).copied()
+                    && self.request(node, request).is_err()
+                {
+                    self.lose(node, "its daemon said what cannot be");
                 }
             }
             Input::Lost(id) => {
