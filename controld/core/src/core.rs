@@ -238,6 +238,12 @@ impl Core {
             Message::FenceClear(clear) => daemons.fence_clear(from, clear, out),
             Message::Other { .. } => {}
             Message::Start(_)
+            | Message::Plock(_)
+            | Message::PlockOwn { .. }
+            | Message::PlockDrop { .. }
+            | Message::PlockSyncLock(_)
+            | Message::PlockSyncWaiter(_)
+            | Message::PlocksData(_)
             | Message::PlocksDone(_)
             | Message::ReleaseRecover { .. }
             | Message::Withdraw { .. } => {

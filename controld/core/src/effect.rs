@@ -4,6 +4,7 @@
 use crate::event::Token;
 use crate::message::Packet;
 use crate::options::Device;
+use crate::plock::PlockInfo;
 use crate::types::{GlobalId, Group, LockspaceName, NodeId, Slot, WallSeconds};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -40,6 +41,18 @@ pub enum Effect {
         lane: Lane,
         /// What.
         write: KernelWrite,
+    },
+    /// Write the result of a `PlockRequest` to the kernel. The kernel matches results to requests by their order: the
+    /// driver writes them in the order of these effects.
+    PlockResult(PlockInfo),
+    /// A line for the plock log (`dlm_tool log_plock`).
+    LogPlock {
+        /// As [`LogLine::level`]; `None`: a line about a single lock, which goes nowhere else.
+        level: Option<Level>,
+        /// The lockspace it is about.
+        lockspace: LockspaceName,
+        /// The text, as the C daemon words it.
+        text: String,
     },
     /// Start a fence agent; answered by `AgentDone`.
     RunAgent {

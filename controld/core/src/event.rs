@@ -2,6 +2,7 @@
 
 use crate::message::Packet;
 use crate::options::{DynamicOptions, FenceDevices, LockspaceOptions};
+use crate::plock::PlockInfo;
 use crate::types::{Group, LockspaceName, NodeId, RingId, Slot};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -162,6 +163,9 @@ pub enum Event {
         /// The lockspace (the part after the colon).
         lockspace: LockspaceName,
     },
+
+    /// The kernel hands over a request for a POSIX lock. `node` is ours.
+    PlockRequest(PlockInfo),
 
     /// A fence agent is at its end, or could not be started.
     AgentDone {

@@ -37,6 +37,7 @@ pub mod message;
 mod negotiation;
 pub mod options;
 mod out;
+pub mod plock;
 mod slots;
 pub mod snapshot;
 pub mod types;

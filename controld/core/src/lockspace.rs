@@ -393,7 +393,13 @@ impl Lockspace {
             Message::Withdraw { stopped_for } => {
                 self.receive_withdraw(from, *stopped_for, world, out);
             }
-            Message::Other { .. } => {}
+            Message::Plock(_)
+            | Message::PlockOwn { .. }
+            | Message::PlockDrop { .. }
+            | Message::PlockSyncLock(_)
+            | Message::PlockSyncWaiter(_)
+            | Message::PlocksData(_)
+            | Message::Other { .. } => {}
             Message::Protocol(_) | Message::FenceResult(_) | Message::FenceClear(_) => {
                 self.error(
                     out,

@@ -2,6 +2,7 @@
 //!
 //! Source: spec/cluster-protocol.md. Fields that carry no information (reserved bytes, record sizes) do not appear here.
 
+use crate::plock::{PlockInfo, PlocksData};
 use crate::types::{ChangeSeq, GlobalId, NodeId, Version, WallSeconds};
 use alloc::vec::Vec;
 
@@ -25,6 +26,26 @@ pub enum Message {
     Protocol(Protocol),
     /// Type 2, also as a NACK.
     Start(Start),
+    /// Type 3: a request, to be carried out by every member at this place of the group's order.
+    Plock(PlockInfo),
+    /// Type 4: who owns a resource from here on.
+    PlockOwn {
+        /// Inode number.
+        number: u64,
+        /// The sender, or nobody: from here on every request is multicast.
+        owner: Option<NodeId>,
+    },
+    /// Type 5: a resource without locks can be forgotten.
+    PlockDrop {
+        /// Inode number.
+        number: u64,
+    },
+    /// Type 6: a lock that the sender had granted while it owned the resource.
+    PlockSyncLock(PlockInfo),
+    /// Type 7: a waiter that the sender had while it owned the resource.
+    PlockSyncWaiter(PlockInfo),
+    /// Type 9: state for a joiner.
+    PlocksData(PlocksData),
     /// Type 8.
     PlocksDone(PlocksDone),
     /// Type 14.
@@ -42,11 +63,11 @@ pub enum Message {
         /// `None`: it is the sender that withdraws. Else the sender has stopped for this node's withdraw.
         stopped_for: Option<NodeId>,
     },
-    /// A type that this daemon does not act upon (POSIX locks, run commands, unknown): kept with its body, not looked at.
+    /// A type that this daemon does not act upon (run commands, unknown): kept with its body, not looked at.
     Other {
         /// Type number of the header.
         kind: u16,
-        /// `flags`, `msgdata` and `msgdata2` of the header: PLOCKS_DATA has its sender's change number in the second.
+        /// `flags`, `msgdata` and `msgdata2` of the header.
         words: [u32; 3],
         /// Everything after the 40 bytes of the header.
         body: Vec<u8>,

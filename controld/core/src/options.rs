@@ -39,6 +39,10 @@ pub struct FixedOptions {
     pub concurrent_fencing: Switch,
     /// Seconds that a fence agent may run before it counts as failed; our own option, `fence_agent_timeout`.
     pub agent_timeout_seconds: u64,
+    /// `enable_plock`
+    pub plock: Switch,
+    /// `plock_ownership`; `None` where nobody has set it: as is best for the members of a lockspace.
+    pub plock_ownership: Option<Switch>,
 }
 
 /// Options that `set_config` and `reload_config` may change.
@@ -52,6 +56,12 @@ pub struct DynamicOptions {
     pub quorum_lockspace: Switch,
     /// `repeat_failed_fencing`
     pub repeat_failed_fencing: Switch,
+    /// `drop_resources_time`: pause between two looks for resources that nobody uses, milliseconds.
+    pub drop_resources_time_millis: u64,
+    /// `drop_resources_count`: how many of them are dropped at once at most.
+    pub drop_resources_count: usize,
+    /// `drop_resources_age`: for how long nobody has used them, milliseconds.
+    pub drop_resources_age_millis: u64,
 }
 
 /// Per lockspace settings of dlm.conf (`lockspace` and `master` lines).

@@ -181,6 +181,9 @@ impl Config {
             startup_fencing: self.switch(Key::EnableStartupFencing),
             concurrent_fencing: self.switch(Key::EnableConcurrentFencing),
             agent_timeout_seconds: u64::from(self.settings.number(Key::FenceAgentTimeout)),
+            plock: self.switch(Key::EnablePlock),
+            plock_ownership: (self.settings.origin(Key::PlockOwnership) != Origin::Default)
+                .then(|| self.switch(Key::PlockOwnership)),
         }
     }
 
@@ -192,7 +195,14 @@ impl Config {
             quorum_fencing: self.switch(Key::EnableQuorumFencing),
             quorum_lockspace: self.switch(Key::EnableQuorumLockspace),
             repeat_failed_fencing: self.switch(Key::RepeatFailedFencing),
+            drop_resources_time_millis: u64::from(self.settings.number(Key::DropResourcesTime)),
+            drop_resources_count: self.count(Key::DropResourcesCount),
+            drop_resources_age_millis: u64::from(self.settings.number(Key::DropResourcesAge)),
         }
+    }
+
+    fn count(&self, key: Key) -> usize {
+        usize::try_from(self.settings.number(key)).unwrap_or(usize::MAX)
     }
 
     fn switch(&self, key: Key) -> Switch {

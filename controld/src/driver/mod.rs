@@ -144,6 +144,10 @@ impl Driver {
             Effect::RunAgent { token, victim, device, fail_time } => {
                 self.agents.start(token, victim, device, fail_time);
             }
+            Effect::PlockResult(info) => kernel.plock_result(&info),
+            Effect::LogPlock { level, lockspace, text } => {
+                logger.plock(level, Some(&lockspace), &text);
+            }
             Effect::KillAgent(token) => self.agents.kill(token),
             Effect::Ready => {
                 if let Some(ready) = self.ready.take() {
@@ -247,6 +251,7 @@ mod tests {
     use dlm_core::effect::KernelWrite;
     use dlm_core::event::Token;
     use dlm_core::options::Setup;
+    use dlm_core::plock::PlockInfo;
     use dlm_core::types::{Group, LockspaceName};
     use tokio::sync::mpsc;
 
@@ -265,6 +270,7 @@ mod tests {
         fn write(&mut self, _: Token, _: Lane, _: KernelWrite) {}
         fn retire(&mut self, _: &Lane) {}
         fn set_log_debug(&mut self, _: Switch) {}
+        fn plock_result(&mut self, _: &PlockInfo) {}
     }
 
     fn driver() -> Driver {

@@ -35,6 +35,7 @@ pub type LogSink = Arc<dyn Fn(LogLine) + Send + Sync>;
 use dlm_core::effect::{KernelWrite, Lane};
 use dlm_core::event::Token;
 use dlm_core::options::Switch;
+use dlm_core::plock::PlockInfo;
 
 /// What any kernel must offer.
 pub trait Kernel: Send {
@@ -44,4 +45,6 @@ pub trait Kernel: Send {
     fn retire(&mut self, lane: &Lane);
     /// Switch the kernel's debug messages; a failure goes to the log.
     fn set_log_debug(&mut self, log_debug: Switch);
+    /// Write the result of a plock request, behind those that were given before. Never blocks the caller.
+    fn plock_result(&mut self, result: &PlockInfo);
 }

@@ -10,6 +10,7 @@ use crate::kernel::{Kernel, LogSink};
 use dlm_core::effect::{KernelWrite, Lane};
 use dlm_core::event::{Event, Token};
 use dlm_core::options::Switch;
+use dlm_core::plock::PlockInfo;
 use tokio::sync::mpsc;
 
 /// Kernel writes through sysfs and configfs.
@@ -41,6 +42,8 @@ impl Kernel for RealKernel {
     fn retire(&mut self, lane: &Lane) {
         self.lanes.retire(lane);
     }
+
+    fn plock_result(&mut self, _result: &PlockInfo) {}
 
     fn set_log_debug(&mut self, log_debug: Switch) {
         self.lanes.set_log_debug(log_debug);

@@ -8,6 +8,7 @@ use crate::kernel::Kernel;
 use dlm_core::effect::{KernelWrite, Lane};
 use dlm_core::event::{Event, Token};
 use dlm_core::options::Switch;
+use dlm_core::plock::PlockInfo;
 use dlm_core::types::{Group, NodeId};
 use nix::sys::signal::{Signal, raise};
 use std::io;
@@ -225,4 +226,6 @@ impl Kernel for TestbedKernel {
     }
 
     fn set_log_debug(&mut self, _log_debug: Switch) {}
+
+    fn plock_result(&mut self, _result: &PlockInfo) {}
 }

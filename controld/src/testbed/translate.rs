@@ -134,6 +134,7 @@ pub fn notice_of(event: &Event) -> Option<Notice> {
         | Event::BadMessage { .. }
         | Event::JoinFailed { .. }
         | Event::ShutdownQuestion
+        | Event::PlockRequest(_)
         | Event::AgentDone { .. }
         | Event::FenceAck { .. }
         | Event::Options(_)

@@ -28,6 +28,7 @@
 
 mod fence;
 mod header;
+mod plock;
 mod protocol;
 mod release;
 mod start;
@@ -44,7 +45,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes as _, KnownLayout, Unaligned};
 mod kind {
     pub(super) const PROTOCOL: u16 = 1;
     pub(super) const START: u16 = 2;
+    pub(super) const PLOCK: u16 = 3;
+    pub(super) const PLOCK_OWN: u16 = 4;
+    pub(super) const PLOCK_DROP: u16 = 5;
+    pub(super) const PLOCK_SYNC_LOCK: u16 = 6;
+    pub(super) const PLOCK_SYNC_WAITER: u16 = 7;
     pub(super) const PLOCKS_DONE: u16 = 8;
+    pub(super) const PLOCKS_DATA: u16 = 9;
     pub(super) const FENCE_RESULT: u16 = 14;
     pub(super) const FENCE_CLEAR: u16 = 15;
     pub(super) const RELEASE_RECOVER: u16 = 19;
@@ -61,6 +68,10 @@ pub enum Part {
     Protocol,
     /// The body of a START message.
     Start,
+    /// The record of a message about a POSIX lock.
+    Plock,
+    /// The body of a PLOCKS_DATA message.
+    PlocksData,
     /// The body of a PLOCKS_DONE message.
     PlocksDone,
     /// The body of a FENCE_RESULT message.
@@ -75,6 +86,8 @@ impl fmt::Display for Part {
             Self::Header => "header",
             Self::Protocol => "PROTOCOL",
             Self::Start => "START",
+            Self::Plock => "PLOCK",
+            Self::PlocksData => "PLOCKS_DATA",
             Self::PlocksDone => "PLOCKS_DONE",
             Self::FenceResult => "FENCE_RESULT",
             Self::FenceClear => "FENCE_CLEAR",
@@ -131,6 +144,16 @@ pub enum DecodeError {
         /// Bytes where the entries should be.
         room: usize,
     },
+    /// The message ends before its last lock does.
+    #[error("{part}: {count} locks announced in {room} bytes")]
+    EntriesCut {
+        /// Which message.
+        part: Part,
+        /// Entries, as announced.
+        count: u32,
+        /// Bytes where the entries should be.
+        room: usize,
+    },
 }
 
 /// Bytes as they came from a CPG group.
@@ -146,6 +169,15 @@ pub fn decode(bytes: &[u8]) -> Result<Packet, DecodeError> {
     let message = match kind {
         kind::PROTOCOL => Message::Protocol(protocol::decode(body)?),
         kind::START => Message::Start(start::decode_start(words, body)?),
+        kind::PLOCK => Message::Plock(plock::decode_info(body)?),
+        kind::PLOCK_OWN => {
+            let (number, owner) = plock::decode_own(body)?;
+            Message::PlockOwn { number, owner }
+        }
+        kind::PLOCK_DROP => Message::PlockDrop { number: plock::decode_own(body)?.0 },
+        kind::PLOCK_SYNC_LOCK => Message::PlockSyncLock(plock::decode_info(body)?),
+        kind::PLOCK_SYNC_WAITER => Message::PlockSyncWaiter(plock::decode_info(body)?),
+        kind::PLOCKS_DATA => Message::PlocksData(plock::decode_data(words, body)?),
         kind::PLOCKS_DONE => Message::PlocksDone(start::decode_plocks_done(words, body)?),
         kind::FENCE_RESULT => Message::FenceResult(fence::decode_result(body)?),
         kind::FENCE_CLEAR => Message::FenceClear(fence::decode_clear(body)?),
@@ -171,6 +203,12 @@ pub fn encode(packet: &Packet) -> Vec<u8> {
     match &packet.message {
         Message::Protocol(body) => protocol::encode(body, &mut bytes),
         Message::Start(body) => start::encode(&body.counts, &mut bytes),
+        Message::Plock(body) | Message::PlockSyncLock(body) | Message::PlockSyncWaiter(body) => {
+            plock::encode_info(body, &mut bytes);
+        }
+        Message::PlockOwn { number, owner } => plock::encode_own(*number, *owner, &mut bytes),
+        Message::PlockDrop { number } => plock::encode_own(*number, None, &mut bytes),
+        Message::PlocksData(body) => plock::encode_data(body, &mut bytes),
         Message::PlocksDone(body) => start::encode(&body.counts, &mut bytes),
         Message::FenceResult(body) => fence::encode_result(body, &mut bytes),
         Message::FenceClear(body) => fence::encode_clear(body, &mut bytes),
@@ -185,6 +223,12 @@ fn kind_and_words(message: &Message) -> (u16, [u32; 3]) {
     match message {
         Message::Protocol(_) => (kind::PROTOCOL, [0; 3]),
         Message::Start(start) => (kind::START, [start.flags, start.seq.get(), 0]),
+        Message::Plock(_) => (kind::PLOCK, [0; 3]),
+        Message::PlockOwn { .. } => (kind::PLOCK_OWN, [0; 3]),
+        Message::PlockDrop { .. } => (kind::PLOCK_DROP, [0; 3]),
+        Message::PlockSyncLock(_) => (kind::PLOCK_SYNC_LOCK, [0; 3]),
+        Message::PlockSyncWaiter(_) => (kind::PLOCK_SYNC_WAITER, [0; 3]),
+        Message::PlocksData(data) => (kind::PLOCKS_DATA, [0, data.seq.get(), 0]),
         Message::PlocksDone(done) => {
             (kind::PLOCKS_DONE, [done.flags, done.seq.get(), done.data_count])
         }

@@ -64,7 +64,7 @@ fn packets() -> Vec<Packet> {
         packet(Message::ReleaseRecover { value: 1 }),
         packet(Message::Withdraw { stopped_for: None }),
         packet(Message::Withdraw { stopped_for: NodeId::new(7) }),
-        packet(Message::Other { kind: 9, words: [1, 2, 3], body: b"anything".to_vec() }),
+        packet(Message::Other { kind: 99, words: [1, 2, 3], body: b"anything".to_vec() }),
         packet(Message::Other { kind: 0xffff, words: [0; 3], body: Vec::new() }),
     ]
 }
@@ -199,8 +199,12 @@ fn family(message: &Message) -> &'static str {
         Message::FenceClear(_) => "FENCE_CLEAR",
         Message::ReleaseRecover { .. } => "RELEASE_RECOVER",
         Message::Withdraw { .. } => "WITHDRAW",
-        Message::Other { kind: 3..=7, .. } => "PLOCK family",
-        Message::Other { kind: 9, .. } => "PLOCKS_DATA",
+        Message::Plock(_)
+        | Message::PlockOwn { .. }
+        | Message::PlockDrop { .. }
+        | Message::PlockSyncLock(_)
+        | Message::PlockSyncWaiter(_) => "PLOCK family",
+        Message::PlocksData(_) => "PLOCKS_DATA",
         Message::Other { kind: 16..=17, .. } => "RUN",
         Message::Other { .. } => "unknown",
     }
@@ -305,10 +309,8 @@ fn data_node_counts_its_plock_messages() {
 
 #[test]
 fn plocks_data_keeps_the_change_number_of_its_header() {
-    let Message::Other { kind, words, body } = at("node1.txt", "93.470847").message else {
-        panic!()
-    };
-    assert_eq!((kind, words, body.len()), (9, [0, 5, 0], 104));
+    let Message::PlocksData(data) = at("node1.txt", "93.470847").message else { panic!() };
+    assert_eq!((data.seq.get(), data.entries.len(), data.continues), (5, 2, false));
 }
 
 /// Deterministic numbers (splitmix64), so that a failure shows itself again.

@@ -340,6 +340,12 @@ fn length(packet: &Packet) -> usize {
         Message::PlocksDone(done) => 72 + 4 * done.counts.members.len(),
         Message::FenceResult(_) | Message::FenceClear(_) => 1064,
         Message::ReleaseRecover { .. } | Message::Withdraw { .. } => 40,
+        Message::Plock(_)
+        | Message::PlockOwn { .. }
+        | Message::PlockDrop { .. }
+        | Message::PlockSyncLock(_)
+        | Message::PlockSyncWaiter(_) => 104,
+        Message::PlocksData(data) => 64 + 40 * data.entries.len(),
         Message::Other { body, .. } => 40 + body.len(),
     }
 }

@@ -27,6 +27,8 @@ pub(crate) fn effect(effect: &Effect) -> Option<String> {
         Effect::RunAgent { victim, device, fail_time, .. } => {
             format!("agent {victim} {} {} fail_time {}", device.name, device.agent, fail_time.0)
         }
+        Effect::PlockResult(info) => format!("plock result {info:?}"),
+        Effect::LogPlock { .. } => return None,
         Effect::KillAgent(token) => format!("kill agent of token {}", token.0),
         Effect::Ready => "ready".to_string(),
         Effect::Log(line) if line.level == Level::Debug => return None,

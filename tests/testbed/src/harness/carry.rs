@@ -34,6 +34,8 @@ impl World {
                 let about = line.lockspace.map(|name| format!("{name} ")).unwrap_or_default();
                 self.tell(format!("{id} log {about}{}", line.text));
             }
+            Effect::PlockResult(info) => self.tell(format!("{id} plock result {info:?}")),
+            Effect::LogPlock { text, .. } => self.tell(format!("{id} plock log {text}")),
             Effect::Timeline(moment) => self.tell(format!("{id} moment {moment:?}")),
             Effect::Exit => {
                 self.tell(format!("{id} daemon ends in order"));

@@ -435,6 +435,8 @@ const fn default_fixed() -> FixedOptions {
         startup_fencing: Switch::On,
         concurrent_fencing: Switch::Off,
         agent_timeout_seconds: 120,
+        plock: Switch::On,
+        plock_ownership: None,
     }
 }
 
@@ -445,5 +447,8 @@ const fn default_dynamic() -> DynamicOptions {
         quorum_fencing: Switch::On,
         quorum_lockspace: Switch::On,
         repeat_failed_fencing: Switch::On,
+        drop_resources_time_millis: 10_000,
+        drop_resources_count: 10,
+        drop_resources_age_millis: 10_000,
     }
 }

@@ -1,0 +1,8 @@
+//! POSIX locks of cluster file systems: fcntl requests that the kernel hands to the daemon, decided alike on every node
+//! because every node applies them in the group's order (spec/plocks.md).
+//!
+//! `record` has the nouns.
+
+mod record;
+
+pub use record::{FLAG_CLOSE, Holder, Mode, Op, PlockInfo, PlocksData, RANGE_END, TransferEntry};
