@@ -1,0 +1,437 @@
+//! One resource (an inode of a lockspace): who holds which bytes, and who waits for them.
+//!
+//! The rules are those of spec/plocks.md section 3, list order included: `F_GETLK` names the first lock in the way, a
+//! joiner is sent the locks in their order, so replicas agree only if all of them keep it. Nothing is ever merged.
+//!
+//! A range whose start is behind its end comes from no kernel (fcntl refuses it) and has no meaning in the rules. It is
+//! never stored: `lock` answers [`Answer::Invalid`], the rest changes nothing. Check with [`Resource::accepts`] at the
+//! border, to answer EINVAL.
+
+use super::record::{Holder, Mode, PlockInfo};
+use crate::types::NodeId;
+use alloc::vec::Vec;
+
+/// A granted lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lock {
+    /// First byte.
+    pub start: u64,
+    /// Last byte, inclusive.
+    pub end: u64,
+    /// Whose.
+    pub holder: Holder,
+    /// The process that asked for it, or for the lock that split it.
+    pub pid: u32,
+    /// How.
+    pub mode: Mode,
+}
+
+impl Lock {
+    /// What a request asks for.
+    #[must_use]
+    pub const fn of(request: &PlockInfo) -> Self {
+        Self {
+            start: request.start,
+            end: request.end,
+            holder: request.holder(),
+            pid: request.pid,
+            mode: request.mode,
+        }
+    }
+
+    const fn overlaps(&self, other: &Self) -> bool {
+        self.start <= other.end && other.start <= self.end
+    }
+
+    const fn covers(&self, other: &Self) -> bool {
+        self.start <= other.start && other.end <= self.end
+    }
+
+    /// One of the two cannot be there while the other is.
+    fn conflicts(&self, other: &Self) -> bool {
+        self.overlaps(other)
+            && self.holder != other.holder
+            && (self.mode == Mode::Write || other.mode == Mode::Write)
+    }
+}
+
+/// What became of a request for a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// 0: it is held.
+    Granted,
+    /// EAGAIN: somebody is in the way, and the caller does not wait.
+    Conflict,
+    /// No answer yet: it waits, [`Resource::run_waiters`] will grant it.
+    Queued,
+    /// EINVAL: the range starts behind its end; nothing has changed.
+    Invalid,
+}
+
+/// A lock or a waiter, and whether its owner's SYNC message for it is still to come (spec/plocks.md section 5).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Entry<T> {
+    item: T,
+    syncing: bool,
+}
+
+impl<T> Entry<T> {
+    const fn new(item: T) -> Self {
+        Self { item, syncing: false }
+    }
+}
+
+/// The locks and waiters of one inode.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Resource {
+    /// In list order.
+    locks: Vec<Entry<Lock>>,
+    /// First come, first tried.
+    waiters: Vec<Entry<PlockInfo>>,
+}
+
+impl Resource {
+    /// Whether the rules have a meaning for the range.
+    #[must_use]
+    pub const fn accepts(start: u64, end: u64) -> bool {
+        start <= end
+    }
+
+    /// LOCK. The waiters are not run.
+    pub fn lock(&mut self, request: &PlockInfo) -> Answer {
+        if !Self::accepts(request.start, request.end) {
+            Answer::Invalid
+        } else if self.get(request).is_none() {
+            self.insert(Lock::of(request));
+            Answer::Granted
+        } else if request.wait {
+            self.waiters.push(Entry::new(*request));
+            Answer::Queued
+        } else {
+            Answer::Conflict
+        }
+    }
+
+    /// UNLOCK. With CLOSE the holder's waiters go as well, in their order, into `cleared`. The waiters are not run.
+    pub fn unlock(&mut self, request: &PlockInfo, cleared: &mut Vec<PlockInfo>) {
+        if Self::accepts(request.start, request.end) {
+            self.remove(&Lock::of(request));
+        }
+        if request.is_close() {
+            let gone = |waiter: &Entry<PlockInfo>| waiter.item.holder() == request.holder();
+            cleared.extend(self.waiters.iter().filter(|w| gone(w)).map(|waiter| waiter.item));
+            self.waiters.retain(|waiter| !gone(waiter));
+        }
+    }
+
+    /// GET: the first lock in list order that is in the way.
+    #[must_use]
+    pub fn get(&self, request: &PlockInfo) -> Option<Lock> {
+        let wanted = Lock::of(request);
+        if !Self::accepts(request.start, request.end) {
+            return None;
+        }
+        self.locks.iter().map(|lock| lock.item).find(|lock| lock.conflicts(&wanted))
+    }
+
+    /// CANCEL: removes the first waiter equal in node, owner, pid, range and mode. Whether there was one.
+    pub fn cancel(&mut self, request: &PlockInfo) -> bool {
+        let wanted = Lock::of(request);
+        let found = self.waiters.iter().position(|waiter| Lock::of(&waiter.item) == wanted);
+        if let Some(at) = found {
+            self.waiters.remove(at);
+        }
+        found.is_some()
+    }
+
+    /// One pass over the waiters in their order: each that nothing is in the way of now gets its lock and is put into
+    /// `granted`. A waiter granted late in the pass does not lead to a second try of those before it.
+    pub fn run_waiters(&mut self, granted: &mut Vec<PlockInfo>) {
+        for waiter in core::mem::take(&mut self.waiters) {
+            if self.get(&waiter.item).is_none() {
+                self.insert(Lock::of(&waiter.item));
+                granted.push(waiter.item);
+            } else {
+                self.waiters.push(waiter);
+            }
+        }
+    }
+
+    /// Drops the locks and waiters of a node that is gone; how many there were. The waiters are not run.
+    pub fn purge(&mut self, node: NodeId) -> usize {
+        let before = self.locks.len().saturating_add(self.waiters.len());
+        self.locks.retain(|lock| lock.item.holder.node != node);
+        self.waiters.retain(|waiter| waiter.item.node != node);
+        before.saturating_sub(self.locks.len()).saturating_sub(self.waiters.len())
+    }
+
+    /// A lock of a SYNC message or a state transfer: appended without any check but that of its range. Whether it was.
+    pub fn push_lock(&mut self, lock: Lock) -> bool {
+        let accepted = Self::accepts(lock.start, lock.end);
+        if accepted {
+            self.locks.push(Entry::new(lock));
+        }
+        accepted
+    }
+
+    /// A waiter of a SYNC message or a state transfer: appended without any check but that of its range. Whether it was.
+    pub fn push_waiter(&mut self, info: PlockInfo) -> bool {
+        let accepted = Self::accepts(info.start, info.end);
+        if accepted {
+            self.waiters.push(Entry::new(info));
+        }
+        accepted
+    }
+
+    /// Marks everything here: a SYNC message is under way for it.
+    pub fn mark_syncing(&mut self) {
+        self.locks.iter_mut().for_each(|lock| lock.syncing = true);
+        self.waiters.iter_mut().for_each(|waiter| waiter.syncing = true);
+    }
+
+    /// Our own SYNC message came back: clears the mark of the first marked lock, else waiter, equal in range, holder,
+    /// pid and mode. Whether there was one.
+    pub fn synced(&mut self, info: &PlockInfo) -> bool {
+        let wanted = Lock::of(info);
+        let lock = self.locks.iter_mut().find(|lock| lock.syncing && lock.item == wanted);
+        if let Some(lock) = lock {
+            lock.syncing = false;
+            return true;
+        }
+        let same = |waiter: &PlockInfo| Lock::of(waiter) == wanted;
+        let waiter = self.waiters.iter_mut().find(|waiter| waiter.syncing && same(&waiter.item));
+        waiter.map(|waiter| waiter.syncing = false).is_some()
+    }
+
+    /// The locks in list order, each with its mark of [`Self::mark_syncing`].
+    pub fn locks(&self) -> impl Iterator<Item = (&Lock, bool)> {
+        self.locks.iter().map(|lock| (&lock.item, lock.syncing))
+    }
+
+    /// The waiters, longest waiting first, each with its mark of [`Self::mark_syncing`].
+    pub fn waiters(&self) -> impl Iterator<Item = (&PlockInfo, bool)> {
+        self.waiters.iter().map(|waiter| (&waiter.item, waiter.syncing))
+    }
+
+    /// Neither locks nor waiters.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.locks.is_empty() && self.waiters.is_empty()
+    }
+
+    /// Drops all locks and waiters.
+    pub fn clear(&mut self) {
+        self.locks.clear();
+        self.waiters.clear();
+    }
+
+    /// Nothing is in the way: what the holder has in the range gives way to the new lock.
+    fn insert(&mut self, new: Lock) {
+        let mut rest = Vec::new();
+        let mut done = false;
+        self.locks.retain_mut(|entry| {
+            let old = &mut entry.item;
+            if done || old.holder != new.holder || !old.overlaps(&new) {
+                return true;
+            }
+            if old.covers(&new) && (old.start, old.end) != (new.start, new.end) {
+                done = true;
+                if old.mode != new.mode {
+                    let part = |start, end| Lock { start, end, mode: old.mode, ..new };
+                    if old.start < new.start {
+                        rest.push(part(old.start, new.start - 1));
+                    }
+                    if new.end < old.end {
+                        rest.push(part(new.end + 1, old.end));
+                    }
+                    *old = Lock { pid: old.pid, ..new };
+                }
+            } else if old.start == new.start && old.end == new.end {
+                done = true;
+                old.mode = new.mode;
+            } else if new.covers(old) {
+                return false;
+            } else {
+                trim(old, &new);
+            }
+            true
+        });
+        if !done {
+            rest.push(new);
+        }
+        self.locks.extend(rest.into_iter().map(Entry::new));
+    }
+
+    /// Takes a range from its holder.
+    fn remove(&mut self, gone: &Lock) {
+        let mut rest = None;
+        let mut done = false;
+        self.locks.retain_mut(|entry| {
+            let old = &mut entry.item;
+            if done || old.holder != gone.holder || !old.overlaps(gone) {
+                return true;
+            }
+            done = old.covers(gone);
+            if gone.covers(old) {
+                return false;
+            }
+            if old.start < gone.start && gone.end < old.end {
+                rest = Some(Lock { start: gone.end + 1, pid: gone.pid, ..*old });
+                old.end = gone.start - 1;
+            } else {
+                trim(old, gone);
+            }
+            true
+        });
+        self.locks.extend(rest.map(Entry::new));
+    }
+}
+
+/// Cuts from `old` what it has in common with `other`, which overlaps one of its ends but not both.
+fn trim(old: &mut Lock, other: &Lock) {
+    if old.start < other.start {
+        old.end = other.start - 1;
+    } else {
+        old.start = other.end + 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plock::{FLAG_CLOSE, Op};
+    use crate::types::GlobalId;
+    use alloc::string::String;
+    use core::fmt::Write as _;
+
+    fn request(owner: u64, mode: Mode, start: u64, end: u64) -> PlockInfo {
+        PlockInfo {
+            version: [1, 2, 0],
+            op: Op::Lock,
+            mode,
+            wait: true,
+            flags: 0,
+            pid: u32::try_from(owner).unwrap(),
+            node: NodeId::new(1).unwrap(),
+            result: 0,
+            fsid: GlobalId(1),
+            number: 1,
+            start,
+            end,
+            owner,
+        }
+    }
+
+    fn shown(resource: &Resource) -> String {
+        let mut text = String::new();
+        for (lock, _) in resource.locks() {
+            let Lock { start, end, holder, pid, mode } = lock;
+            write!(text, "{:?} {start}-{end} {} pid {pid}, ", mode, holder.owner).unwrap();
+        }
+        text
+    }
+
+    /// The holder has one lock 10-20; what the list is after one more request.
+    fn after(step: impl Fn(&mut Resource)) -> String {
+        let mut resource = Resource::default();
+        assert_eq!(resource.lock(&request(1, Mode::Write, 10, 20)), Answer::Granted);
+        step(&mut resource);
+        shown(&resource)
+    }
+
+    fn lock_again(mode: Mode, start: u64, end: u64) -> String {
+        after(|resource| {
+            let again = PlockInfo { pid: 2, ..request(1, mode, start, end) };
+            assert_eq!(resource.lock(&again), Answer::Granted);
+        })
+    }
+
+    fn unlock(start: u64, end: u64) -> String {
+        after(|resource| {
+            let request = PlockInfo { pid: 2, ..request(1, Mode::Read, start, end) };
+            resource.unlock(&request, &mut Vec::new());
+        })
+    }
+
+    #[test]
+    fn a_lock_over_the_holders_own() {
+        use Mode::{Read, Write};
+        assert_eq!(lock_again(Read, 10, 20), "Read 10-20 1 pid 1, ");
+        assert_eq!(lock_again(Write, 10, 15), "Write 10-20 1 pid 1, ");
+        assert_eq!(lock_again(Read, 10, 15), "Read 10-15 1 pid 1, Write 16-20 1 pid 2, ");
+        assert_eq!(lock_again(Read, 16, 20), "Read 16-20 1 pid 1, Write 10-15 1 pid 2, ");
+        assert_eq!(lock_again(Write, 12, 15), "Write 10-20 1 pid 1, ");
+        assert_eq!(
+            lock_again(Read, 12, 15),
+            "Read 12-15 1 pid 1, Write 10-11 1 pid 2, Write 16-20 1 pid 2, "
+        );
+        assert_eq!(lock_again(Write, 5, 20), "Write 5-20 1 pid 2, ");
+        assert_eq!(lock_again(Write, 15, 25), "Write 10-14 1 pid 1, Write 15-25 1 pid 2, ");
+        assert_eq!(lock_again(Read, 5, 15), "Write 16-20 1 pid 1, Read 5-15 1 pid 2, ");
+        assert_eq!(lock_again(Write, 21, 25), "Write 10-20 1 pid 1, Write 21-25 1 pid 2, ");
+    }
+
+    #[test]
+    fn an_unlock_over_the_holders_own() {
+        assert_eq!(unlock(10, 20), "");
+        assert_eq!(unlock(0, u64::MAX), "");
+        assert_eq!(unlock(10, 15), "Write 16-20 1 pid 1, ");
+        assert_eq!(unlock(15, 20), "Write 10-14 1 pid 1, ");
+        assert_eq!(unlock(12, 15), "Write 10-11 1 pid 1, Write 16-20 1 pid 2, ");
+        assert_eq!(unlock(5, 15), "Write 16-20 1 pid 1, ");
+        assert_eq!(unlock(15, 25), "Write 10-14 1 pid 1, ");
+        assert_eq!(unlock(21, 25), "Write 10-20 1 pid 1, ");
+    }
+
+    #[test]
+    fn waiters_are_tried_once_in_their_order() {
+        let mut resource = Resource::default();
+        assert_eq!(resource.lock(&request(1, Mode::Write, 0, 9)), Answer::Granted);
+        for (owner, start) in [(2, 0), (3, 0), (4, 5)] {
+            assert_eq!(
+                resource.lock(&request(owner, Mode::Write, start, start + 4)),
+                Answer::Queued
+            );
+        }
+        let mut granted = Vec::new();
+        resource.unlock(&request(1, Mode::Read, 0, 9), &mut Vec::new());
+        resource.run_waiters(&mut granted);
+        let owners = |list: &[PlockInfo]| list.iter().map(|info| info.owner).collect::<Vec<_>>();
+        assert_eq!(owners(&granted), [2, 4], "the one that still conflicts is overtaken");
+        assert_eq!(resource.waiters().map(|(info, _)| info.owner).collect::<Vec<_>>(), [3]);
+
+        let close = PlockInfo { flags: FLAG_CLOSE, ..request(3, Mode::Read, 0, u64::MAX) };
+        let mut cleared = Vec::new();
+        resource.unlock(&close, &mut cleared);
+        assert_eq!(owners(&cleared), [3]);
+    }
+
+    #[test]
+    fn a_range_that_ends_before_it_starts_changes_nothing() {
+        let mut resource = Resource::default();
+        assert_eq!(resource.lock(&request(1, Mode::Write, 0, 9)), Answer::Granted);
+        let before = resource.clone();
+        let bad = request(2, Mode::Write, 5, 4);
+        assert_eq!(resource.lock(&bad), Answer::Invalid);
+        assert!(!resource.push_lock(Lock::of(&bad)) && !resource.push_waiter(bad));
+        assert_eq!(resource.get(&bad), None);
+        resource.unlock(&request(1, Mode::Write, 5, 4), &mut Vec::new());
+        assert_eq!(resource, before);
+    }
+
+    #[test]
+    fn marks_are_cleared_one_by_one() {
+        let mut resource = Resource::default();
+        let (held, waits) = (request(1, Mode::Write, 0, 9), request(2, Mode::Read, 3, 3));
+        assert_eq!(
+            (resource.lock(&held), resource.lock(&waits)),
+            (Answer::Granted, Answer::Queued)
+        );
+        resource.mark_syncing();
+        assert!(resource.synced(&held) && !resource.synced(&held));
+        assert!(resource.locks().all(|(_, syncing)| !syncing));
+        assert!(resource.waiters().all(|(_, syncing)| syncing));
+        assert!(resource.synced(&waits) && !resource.synced(&waits));
+        assert!(resource.waiters().all(|(_, syncing)| !syncing));
+    }
+}
