@@ -20,6 +20,8 @@ use crate::kernel::uevent::{UeventSocket, forward_uevents};
 use crate::kernel::{Kernel, LogSink};
 use crate::logging::Logger;
 use crate::service::{ServiceError, Signals, systemd};
+#[cfg(feature = "testbed")]
+use crate::testbed::ClusterSide;
 use dlm_core::Core;
 use dlm_core::event::{AgentOutcome, Event, Token};
 use dlm_core::options::{Setup, Switch};
@@ -149,33 +151,38 @@ async fn open_seams(config: &Config, logger: &Logger) -> Result<Seams, StartErro
     };
     let (cluster_events, from_cluster) = mpsc::channel(EVENTS_WAITING_MAX);
     let (kernel_events, from_kernel) = mpsc::channel(EVENTS_WAITING_MAX);
-    let open = move || crate::testbed::open(&place, cluster_events, kernel_events);
+    let (side, events) = (place.side, cluster_events.clone());
+    let open = move || crate::testbed::open(&place, events, kernel_events);
     let opened = tokio::task::spawn_blocking(open).await.map_err(|_| StartError::NoResult)??;
-    logger.debug(&format!("our_nodeid {}", opened.local));
-    let configuration = Configuration {
-        local: opened.local,
-        nodes: opened.nodes,
-        two_node: opened.two_node,
-        cluster_name: Some(opened.cluster_name),
-        rrp_mode: None,
+    let (cluster, configuration) = match side {
+        ClusterSide::Corosync => {
+            let corosync::Started { cluster, feed, configuration } =
+                connect_corosync(logger).await?;
+            tokio::spawn(feed.run(cluster_events));
+            (crate::testbed::beside(Box::new(cluster), opened.cluster), configuration)
+        }
+        ClusterSide::Testbed => {
+            logger.debug(&format!("our_nodeid {}", opened.local));
+            let configuration = Configuration {
+                local: opened.local,
+                nodes: opened.nodes,
+                two_node: opened.two_node,
+                cluster_name: Some(opened.cluster_name),
+                rrp_mode: None,
+            };
+            (opened.cluster, configuration)
+        }
     };
     unfence(config, configuration.local, logger).await?;
     warn(config, logger);
-    let (cluster, kernel) = (opened.cluster, opened.kernel);
+    let kernel = opened.kernel;
     Ok(Seams { cluster, kernel, from_cluster, from_kernel, configuration, devices: None })
 }
 
 /// Corosync and this machine's kernel.
 async fn open_real_seams(config: &Config, logger: &Logger) -> Result<Seams, StartError> {
     let root = Root::default();
-    let connected = tokio::task::spawn_blocking(|| corosync::start(COROSYNC_PATIENCE))
-        .await
-        .map_err(|_| StartError::NoResult)??;
-    let corosync::Started { mut cluster, feed, configuration } = connected;
-    logger.debug(&format!("our_nodeid {}", configuration.local));
-    for node in &configuration.nodes {
-        logger.debug(&format!("node_config {node}"));
-    }
+    let corosync::Started { mut cluster, feed, configuration } = connect_corosync(logger).await?;
     refuse_uncontrolled(&root, &mut cluster, &configuration, logger)?;
     unfence(config, configuration.local, logger).await?;
     warn(config, logger);
@@ -193,6 +200,17 @@ async fn open_real_seams(config: &Config, logger: &Logger) -> Result<Seams, Star
     let (cluster, kernel) = (Box::new(cluster), Box::new(kernel));
     let devices = Some(monitor);
     Ok(Seams { cluster, kernel, from_cluster, from_kernel, configuration, devices })
+}
+
+async fn connect_corosync(logger: &Logger) -> Result<corosync::Started, StartError> {
+    let connected = tokio::task::spawn_blocking(|| corosync::start(COROSYNC_PATIENCE))
+        .await
+        .map_err(|_| StartError::NoResult)??;
+    logger.debug(&format!("our_nodeid {}", connected.configuration.local));
+    for node in &connected.configuration.nodes {
+        logger.debug(&format!("node_config {node}"));
+    }
+    Ok(connected)
 }
 
 fn tell_ready(logger: Logger) -> impl FnOnce() + Send {

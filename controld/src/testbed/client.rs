@@ -2,7 +2,7 @@
 
 use super::frame::{BadFrame, Notice, Request, hex, read_frame, write_frame};
 use super::translate::{event_of, group_name, request_write};
-use super::{Place, QUEUE_MAX, VERSION};
+use super::{ClusterSide, Place, QUEUE_MAX, VERSION};
 use crate::cluster::Cluster;
 use crate::kernel::Kernel;
 use dlm_core::effect::{KernelWrite, Lane};
@@ -78,7 +78,8 @@ pub fn open(
     let failed = |source| OpenError::Connect { path: place.socket.clone(), source };
     let mut stream = UnixStream::connect(&place.socket).map_err(failed)?;
     stream.set_read_timeout(Some(HANDSHAKE_PATIENCE)).map_err(failed)?;
-    write_frame(&mut stream, &Request::Hello { version: VERSION, node: local.get() })?;
+    let corosync = place.side == ClusterSide::Corosync;
+    write_frame(&mut stream, &Request::Hello { version: VERSION, node: local.get(), corosync })?;
     let welcome: Notice = read_frame(&mut stream)?;
     let Notice::Welcome { nodes, two_node, cluster_name } = welcome else {
         let why = if let Notice::Refused { why } = welcome { why } else { format!("{welcome:?}") };
@@ -135,7 +136,9 @@ fn read(mut from: UnixStream, cluster: &mpsc::Sender<Event>, kernel: &mpsc::Send
     let _ended = cluster.blocking_send(Event::ClusterLost { why: format!("testbed: {why}") });
 }
 
-const fn is_of_kernel(event: &Event) -> bool {
+/// The kernel seam brings it, not the cluster seam.
+#[must_use]
+pub const fn is_of_kernel(event: &Event) -> bool {
     matches!(
         event,
         Event::Online { .. }
@@ -197,6 +200,40 @@ impl Cluster for TestbedCluster {
 
     fn answer_shutdown(&mut self, allow: bool) {
         self.line.say(Request::AnswerShutdown { allow });
+    }
+}
+
+/// A real cluster beside a testbed that is the kernel alone; their ends are one.
+#[must_use]
+pub fn beside(cluster: Box<dyn Cluster>, testbed: Box<dyn Cluster>) -> Box<dyn Cluster> {
+    Box::new(Beside { cluster, _testbed: testbed })
+}
+
+struct Beside {
+    cluster: Box<dyn Cluster>,
+    /// Its drop tells the testbed that the process ends.
+    _testbed: Box<dyn Cluster>,
+}
+
+impl Cluster for Beside {
+    fn join(&mut self, group: &Group) {
+        self.cluster.join(group);
+    }
+
+    fn leave(&mut self, group: &Group) {
+        self.cluster.leave(group);
+    }
+
+    fn send(&mut self, group: &Group, message: Vec<u8>) {
+        self.cluster.send(group, message);
+    }
+
+    fn kick(&mut self, node: NodeId) {
+        self.cluster.kick(node);
+    }
+
+    fn answer_shutdown(&mut self, allow: bool) {
+        self.cluster.answer_shutdown(allow);
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Request {
         version: u32,
         /// Which node.
         node: u32,
+        /// Its cluster is a real corosync.
+        corosync: bool,
     },
     /// Join a group.
     Join {

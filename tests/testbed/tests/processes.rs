@@ -1,10 +1,12 @@
 //! Whole daemons with their real tool and a real fence agent, on the testbed. Needs root, and the programs beside this one:
 //! `tests/check/tiers/demo` builds them.
 
-use std::path::PathBuf;
+mod daemons;
+
+use daemons::{is_done, join, programs, start, terminate, times, wait_for_members};
 use std::time::Duration;
 use testbed::kernel::Callback;
-use testbed::lab::{Lab, PATIENCE, Programs, Said};
+use testbed::lab::{Lab, PATIENCE, Said};
 use testbed::live::{Options, Sight, What};
 
 /// Start-up fencing must not begin before all daemons are there.
@@ -12,57 +14,14 @@ const SETTINGS: &str = "post_join_delay=5\n";
 
 /// A cluster of so many nodes whose daemons are members.
 fn cluster(nodes: u32, settings: &str) -> Lab {
-    let test = std::env::current_exe().unwrap();
-    let directory: PathBuf = test.parent().and_then(|deps| deps.parent()).unwrap().into();
-    let programs = Programs::in_directory(&directory).unwrap();
     let options = Options { nodes, seed: 1, token: Duration::from_millis(300) };
-    let mut lab = Lab::new(programs, options, &format!("{SETTINGS}{settings}")).unwrap();
-    for node in 1..=nodes {
-        lab.start_daemon(node).unwrap();
-    }
-    for node in 1..=nodes {
-        let wanted =
-            |text: &str| text.matches(" M add ").count() == usize::try_from(nodes).unwrap();
-        lab.wait_for_tool(node, &["status"], "members", wanted).unwrap();
-    }
+    let mut lab = Lab::new(programs(), options, &format!("{SETTINGS}{settings}")).unwrap();
+    start(&mut lab, nodes);
     lab
-}
-
-/// All nodes join a lockspace and run with one another.
-fn join(lab: &mut Lab, nodes: u32, lockspace: &str) {
-    let members: String = (1..=nodes).map(|node| format!("{node} ")).collect();
-    for node in 1..=nodes {
-        lab.command(&format!("join {node} {lockspace}")).unwrap();
-    }
-    for node in 1..=nodes {
-        wait_for_members(lab, node, &members);
-        let created = |sights: &[Sight]| times(sights, node, is_done) > 0;
-        assert!(lab.testbed().wait_until(PATIENCE, created), "node {node} has no lockspace");
-    }
-}
-
-fn wait_for_members(lab: &mut Lab, node: u32, members: &str) {
-    let line = format!("members       {members}");
-    let runs = |text: &str| text.lines().any(|found| found == line) && !text.contains("new ");
-    lab.wait_for_tool(node, &["ls"], &line, runs).unwrap();
-}
-
-fn is_done(what: &What) -> bool {
-    matches!(what, What::Called(_, Callback::RecoverDone))
-}
-
-fn times(sights: &[Sight], node: u32, wanted: impl Fn(&What) -> bool) -> usize {
-    sights.iter().filter(|sight| sight.node.get() == node && wanted(&sight.what)).count()
 }
 
 fn dump(lab: &Lab, node: u32) -> String {
     lab.tool(node, &["dump"]).unwrap().out
-}
-
-/// SIGTERM, and the exit status.
-fn terminate(lab: &mut Lab, node: u32) -> Option<i32> {
-    lab.terminate_daemon(node).unwrap();
-    lab.daemon_ended(node).unwrap().code()
 }
 
 fn ok(said: &Said) {

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use controld::testbed::{NODE_VARIABLE, SOCKET_VARIABLE};
+use super::PATIENCE;
+use controld::testbed::{COROSYNC_VARIABLE, NODE_VARIABLE, SOCKET_VARIABLE};
 
 /// Makes the namespaces' files private, says so, and stays until its standard input is closed.
 const HOLD: &str = r#"set -e
@@ -23,6 +24,7 @@ cp "$1/dlm.conf" /run/etc/dlm/dlm.conf
 mount --bind /run/etc /etc
 mount --bind "$1/log" /var/log
 [ -L /var/run ] || mount -t tmpfs -o mode=755 tmpfs /var/run
+for d in /dev/shm /var/lib/corosync; do [ ! -d $d ] || mount -t tmpfs -o size=2g tmpfs $d; done
 echo ready
 exec cat"#;
 
@@ -38,11 +40,19 @@ pub struct Line {
     pub text: String,
 }
 
+struct Corosync {
+    /// `None` once it was killed.
+    process: Option<Child>,
+    config: String,
+}
+
 pub(super) struct Host {
     node: u32,
     place: PathBuf,
     holder: Child,
     daemon: Option<Child>,
+    /// A real one, with its configuration; none where the testbed is the cluster.
+    corosync: Option<Corosync>,
     lines: Arc<Mutex<Vec<Line>>>,
 }
 
@@ -59,8 +69,14 @@ impl Host {
         if let Some(output) = holder.stdout.take() {
             BufReader::new(output).read_line(&mut ready).context("read from the holder")?;
         }
-        let host =
-            Self { node, place: place.to_owned(), holder, daemon: None, lines: Arc::default() };
+        let host = Self {
+            node,
+            place: place.to_owned(),
+            holder,
+            daemon: None,
+            corosync: None,
+            lines: Arc::default(),
+        };
         if ready != "ready\n" {
             bail!("no namespaces can be made for node {node}: this needs root");
         }
@@ -82,6 +98,9 @@ impl Host {
         let mut command = self.inside(&[]);
         command.arg(daemon).arg("-D");
         command.env(SOCKET_VARIABLE, socket).env(NODE_VARIABLE, self.node.to_string());
+        if self.corosync.is_some() {
+            command.env(COROSYNC_VARIABLE, "1");
+        }
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().context("run nsenter of util-linux")?;
         let path = self.place.join("stderr.log");
@@ -93,6 +112,73 @@ impl Host {
         }
         self.daemon = Some(child);
         Ok(())
+    }
+
+    pub(super) fn holder_pid(&self) -> u32 {
+        self.holder.id()
+    }
+
+    /// `ip` of iproute2 with these words, in the namespaces.
+    pub(super) fn ip(&self, words: &str) -> anyhow::Result<()> {
+        let output = self.inside(&[]).arg("ip").args(words.split(' ')).output();
+        let output = output.context("run nsenter of util-linux")?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr);
+            bail!("node {}: ip {words}: {}", self.node, why.trim());
+        }
+        Ok(())
+    }
+
+    /// With this corosync.conf; what it says goes to a file.
+    pub(super) fn start_corosync(&mut self, config: &str) -> anyhow::Result<()> {
+        // The private /etc: readable from outside by the holder's root.
+        let path = format!("/proc/{}/root/etc/corosync/corosync.conf", self.holder.id());
+        std::fs::write(&path, config).context("write corosync.conf: is corosync installed?")?;
+        let log = self.place.join("corosync.log");
+        let copy = File::options().create(true).append(true).open(&log);
+        let copy = copy.with_context(|| format!("open {}", log.display()))?;
+        let before = copy.metadata().context("look at corosync's log")?.len();
+        let before = usize::try_from(before).context("a log of that size")?;
+        // Should this process die, no corosync must stay.
+        let process = self
+            .inside(&[])
+            .args(["setpriv", "--pdeathsig", "KILL", "corosync", "-f"])
+            .stdout(Stdio::null())
+            .stderr(copy)
+            .spawn()
+            .context("run nsenter of util-linux")?;
+        self.corosync = Some(Corosync { process: Some(process), config: config.to_owned() });
+        self.await_corosync(&log, before)
+    }
+
+    /// Until it takes clients. `before` bytes of its log are an earlier one's.
+    fn await_corosync(&self, log: &Path, before: usize) -> anyhow::Result<()> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let said = std::fs::read_to_string(log).context("read corosync's log")?;
+            if said.get(before..).is_some_and(|said| said.contains("ready to provide service")) {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                bail!("corosync of node {} is not ready in {PATIENCE:?}: {said}", self.node);
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    pub(super) fn kill_corosync(&mut self) -> anyhow::Result<()> {
+        let corosync = self.corosync.as_mut().context("it has no corosync")?;
+        let mut process = corosync.process.take().context("its corosync does not run")?;
+        process.kill().context("SIGKILL")?;
+        process.wait().context("wait for corosync")?;
+        Ok(())
+    }
+
+    /// After its death.
+    pub(super) fn restart_corosync(&mut self) -> anyhow::Result<()> {
+        let corosync = self.corosync.as_ref().context("it has no corosync")?;
+        let config = corosync.config.clone();
+        self.start_corosync(&config)
     }
 
     pub(super) fn lines(&self) -> Vec<Line> {
@@ -139,6 +225,10 @@ impl Drop for Host {
         if let Some(mut daemon) = self.daemon.take() {
             let _ended = daemon.kill();
             let _ended = daemon.wait();
+        }
+        if let Some(mut corosync) = self.corosync.take().and_then(|corosync| corosync.process) {
+            let _ended = corosync.kill();
+            let _ended = corosync.wait();
         }
         drop(self.holder.stdin.take());
         let _ended = self.holder.wait();

@@ -5,6 +5,7 @@
 //! does, namespaces with the processes that hold them.
 
 mod host;
+mod ring;
 
 use crate::live::{Options, Testbed};
 use anyhow::{Context as _, bail};
@@ -88,6 +89,53 @@ impl Lab {
             }
         }
         Ok(lab)
+    }
+
+    /// As [`Lab::new`], but membership and messages are a real corosync's, one for each node, connected by a network of
+    /// their own: the testbed is kernels and power alone.
+    ///
+    /// # Errors
+    /// What cannot be made: not root, or no corosync.
+    pub fn on_corosync(
+        programs: Programs,
+        options: Options,
+        settings: &str,
+    ) -> anyhow::Result<Self> {
+        let mut lab = Self::new(programs, options, settings)?;
+        ring::connect(&mut lab.hosts)?;
+        Ok(lab)
+    }
+
+    /// SIGKILL for a node's corosync.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill_corosync(&mut self, node: u32) -> anyhow::Result<()> {
+        self.host_mut(node)?.kill_corosync()
+    }
+
+    /// Start a node's corosync again.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn restart_corosync(&mut self, node: u32) -> anyhow::Result<()> {
+        self.host_mut(node)?.restart_corosync()
+    }
+
+    /// Pull a node's network cable.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn cut(&self, node: u32) -> anyhow::Result<()> {
+        ring::cut(&self.hosts, node)
+    }
+
+    /// Plug it in again.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn heal(&self, node: u32) -> anyhow::Result<()> {
+        ring::heal(&self.hosts, node)
     }
 
     fn add_host(&mut self, node: u32, settings: &str) -> anyhow::Result<()> {

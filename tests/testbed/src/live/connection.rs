@@ -3,7 +3,9 @@
 use super::server::Input;
 use super::{Record, What};
 use crate::harness::Brain;
-use controld::testbed::{Notice, QUEUE_MAX, Request, notice_of, read_frame, write_frame};
+use controld::testbed::{
+    Notice, QUEUE_MAX, Request, is_of_kernel, notice_of, read_frame, write_frame,
+};
 use dlm_core::effect::Effect;
 use dlm_core::event::Event;
 use dlm_core::snapshot::Snapshot;
@@ -22,6 +24,8 @@ pub(super) type ConnectionId = u64;
 pub(super) struct Line {
     notices: SyncSender<Notice>,
     stream: Arc<UnixStream>,
+    /// The daemon has a corosync: it hears of its kernel alone.
+    corosync: bool,
 }
 
 impl Line {
@@ -61,10 +65,11 @@ fn serve(id: ConnectionId, mut stream: UnixStream, inputs: &SyncSender<Input>) {
         // Nobody has anything to say to this daemon any more.
         let _broken = writer.shutdown(Shutdown::Both);
     });
-    let mut line = Some(Line { notices, stream: Arc::new(end) });
+    let mut line = Some(Line { notices, stream: Arc::new(end), corosync: false });
     while let Ok(request) = read_frame::<Request>(&mut stream) {
         let input = match (request, line.take()) {
-            (Request::Hello { version, node }, Some(line)) => {
+            (Request::Hello { version, node, corosync }, Some(mut line)) => {
+                line.corosync = corosync;
                 Input::Hello { id, version, node, line }
             }
             (Request::Hello { .. }, None) | (_, Some(_)) => break,
@@ -86,7 +91,11 @@ pub(super) struct Remote {
 
 impl Brain for Remote {
     fn step(&mut self, _now: Now, event: Event, _effects: &mut Vec<Effect>) {
-        if let (Some(notice), Some(line)) = (notice_of(&event), &self.line) {
+        let Some(line) = self.line.as_ref().filter(|line| !line.corosync || is_of_kernel(&event))
+        else {
+            return;
+        };
+        if let Some(notice) = notice_of(&event) {
             // Seen before it is said, so that nothing it leads to is seen earlier.
             self.record.add(self.node, What::Told(event));
             line.say(notice);
