@@ -73,6 +73,7 @@ impl Lockspace {
         if self.phase == Phase::Member || self.phase == Phase::Leaving {
             self.drive(world, out);
         }
+        self.plock_drop_unused(world, out);
         self.pump(world, out);
     }
 
@@ -119,19 +120,16 @@ impl Lockspace {
     /// NACK every older change that our START could be taken for, then send the START.
     fn send_start(&mut self, world: &World, out: &mut Out<'_>) {
         let joining = if self.joining { START_JOINING } else { 0 };
+        let flags = joining | self.plock_flag();
         let mut messages: Vec<Start> = Vec::new();
         let mut pending = self.changes.iter();
         let Some(newest) = pending.next() else { return };
         // Only those whose START was never sent: a NACK for another would void the new change (defect 12).
         for change in pending.filter(|change| !change.start_sent && change.looks_like(newest)) {
             let counts = change.counts(self.started_count);
-            messages.push(Start { seq: change.seq, flags: joining | START_NACK, counts });
+            messages.push(Start { seq: change.seq, flags: flags | START_NACK, counts });
         }
-        messages.push(Start {
-            seq: newest.seq,
-            flags: joining,
-            counts: newest.counts(self.started_count),
-        });
+        messages.push(Start { seq: newest.seq, flags, counts: newest.counts(self.started_count) });
         for start in messages {
             self.debug(
                 out,
@@ -158,6 +156,7 @@ impl Lockspace {
     /// Every member has stopped and knows this change: start the kernel.
     fn decide_start(&mut self, world: &mut World, out: &mut Out<'_>) {
         let combined = self.changes.back().map(|change| change.seq).unwrap_or_default();
+        let joined = self.changes.iter().any(|change| !change.joined.is_empty());
         let Some(change) = self.changes.pop_front() else { return };
         self.changes.clear();
         world.daemons.set_stateful();
@@ -174,6 +173,7 @@ impl Lockspace {
         self.lane.push(Write::Start(Plan { members, incarnations, release_recover }));
         self.kernel = Kernel::Running;
         self.joining = false;
+        self.plock_barrier(&change, joined, world, out);
         self.started_count = match self.started_count.wrapping_add(1) {
             0 => 1,
             count => count,

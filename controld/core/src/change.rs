@@ -5,7 +5,7 @@
 //! barrier (spec/lockspace-recovery.md sections 5 and 6).
 
 use crate::event::{Confchg, LeaveReason};
-use crate::message::{ChangeCounts, START_NACK, Start};
+use crate::message::{ChangeCounts, START_HAVEPLOCK, START_NACK, Start};
 use crate::types::{ChangeSeq, NodeId};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -43,6 +43,8 @@ pub(crate) struct Member {
     pub(crate) start: Option<ChangeSeq>,
     /// It had completed no barrier when it sent the START: its kernel holds nothing of this lockspace.
     pub(crate) fresh: bool,
+    /// That START said that it has all POSIX locks.
+    pub(crate) has_plocks: bool,
     /// It said that this change is void for it, by its number.
     pub(crate) void: Option<ChangeSeq>,
     /// It merged with state of its own: its START does not count.
@@ -75,6 +77,7 @@ impl Change {
                     added: joined.contains(node),
                     start: None,
                     fresh: false,
+                    has_plocks: false,
                     void: None,
                     disallowed: false,
                 };
@@ -116,7 +119,8 @@ impl Change {
             && self.members.keys().eq(other.members.keys())
     }
 
-    fn fits(&self, counts: &ChangeCounts) -> bool {
+    /// The counts and members are of this change.
+    pub(crate) fn fits(&self, counts: &ChangeCounts) -> bool {
         let same = |ours: usize, theirs: i32| i32::try_from(ours) == Ok(theirs);
         same(self.members.len(), counts.member_count)
             && same(self.joined.len(), counts.joined_count)
@@ -155,6 +159,7 @@ impl Change {
         if let Some(member) = self.members.get_mut(&node) {
             member.start = Some(start.seq);
             member.fresh = start.counts.started_count == 0;
+            member.has_plocks = start.flags & START_HAVEPLOCK != 0;
         }
     }
 }

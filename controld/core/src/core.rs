@@ -8,8 +8,9 @@ use crate::lockspace::{Lockspace, Phase};
 use crate::message::{Message, Packet};
 use crate::options::Setup;
 use crate::out::Out;
+use crate::plock::{EEXIST, ENOSYS, PlockInfo, PlockResource, Service};
 use crate::snapshot::Snapshot;
-use crate::types::{Group, Instant, LockspaceName, NodeId, Now};
+use crate::types::{GlobalId, Group, Instant, LockspaceName, NodeId, Now};
 use crate::world::World;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -21,6 +22,8 @@ use alloc::vec::Vec;
 pub struct Core {
     pub(crate) world: World,
     pub(crate) lockspaces: BTreeMap<LockspaceName, Lockspace>,
+    /// The lockspace of each id that the kernel names in requests for POSIX locks.
+    ids: BTreeMap<GlobalId, LockspaceName>,
     created: u64,
     tokens: u64,
     /// Answers to uevents of lockspaces that we do not know, on their way to the kernel.
@@ -36,6 +39,8 @@ enum Touched {
     All,
     /// One lockspace.
     One(LockspaceName),
+    /// Nobody.
+    Nobody,
 }
 
 impl Core {
@@ -45,6 +50,7 @@ impl Core {
         Self {
             world: World::new(setup),
             lockspaces: BTreeMap::new(),
+            ids: BTreeMap::new(),
             created: 0,
             tokens: 0,
             strays: BTreeMap::new(),
@@ -63,7 +69,9 @@ impl Core {
         let mut tokens = self.tokens;
         let mut out = Out::new(now, effects, &mut tokens);
         let touched = self.handle(event, &mut out);
-        self.go_on(&touched, &mut out);
+        if !matches!(touched, Touched::Nobody) {
+            self.go_on(&touched, &mut out);
+        }
         self.tokens = tokens;
         self.ended = effects.iter().skip(first_new).any(|effect| {
             matches!(
@@ -88,6 +96,12 @@ impl Core {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         crate::view::snapshot(self)
+    }
+
+    /// The POSIX locks of a lockspace, resource by resource in the order of their creation; `None`: no such lockspace.
+    #[must_use]
+    pub fn plocks(&self, lockspace: &LockspaceName) -> Option<impl Iterator<Item = PlockResource>> {
+        Some(self.lockspaces.get(lockspace)?.plocks.dump(self.now))
     }
 
     fn handle(&mut self, event: Event, out: &mut Out<'_>) -> Touched {
@@ -128,6 +142,10 @@ impl Core {
     /// Events of this node alone.
     fn handle_local(&mut self, event: Event, out: &mut Out<'_>) -> Touched {
         match event {
+            Event::PlockRequest(info) => {
+                self.plock_request(info, out);
+                return Touched::Nobody;
+            }
             Event::Online { lockspace } => return self.online(lockspace, out),
             Event::Offline { lockspace, release_recover } => {
                 return self.offline(lockspace, release_recover, out);
@@ -218,7 +236,8 @@ impl Core {
                 if let Some(lockspace) = self.lockspaces.get_mut(&name) {
                     lockspace.message(from, packet, length, &self.world, out);
                 }
-                Touched::One(name)
+                // Nothing ever waits for a word about POSIX locks.
+                if packet.message.is_about_plocks() { Touched::Nobody } else { Touched::One(name) }
             }
         }
     }
@@ -252,6 +271,20 @@ impl Core {
         }
     }
 
+    fn plock_request(&mut self, info: PlockInfo, out: &mut Out<'_>) {
+        let name = self.ids.get(&info.fsid);
+        match name.and_then(|name| self.lockspaces.get_mut(name)) {
+            Some(lockspace) => lockspace.plock_request(info, &self.world, out),
+            // The kernel waits for it all the same.
+            None if !info.is_close() => {
+                let off = !self.world.setup.fixed.plock.is_on();
+                let result = if off { -ENOSYS } else { -EEXIST };
+                out.push(Effect::PlockResult(PlockInfo { result, ..info }));
+            }
+            None => {}
+        }
+    }
+
     fn join_failed(&mut self, group: Group, why: &str, out: &mut Out<'_>) -> Touched {
         match group {
             Group::Daemon => {
@@ -278,10 +311,17 @@ impl Core {
     fn create(&mut self, name: LockspaceName, out: &mut Out<'_>) {
         self.created = self.created.wrapping_add(1);
         let options = self.world.setup.lockspaces.get(&name).cloned().unwrap_or_default();
-        let mut lockspace = Lockspace::new(self.created, name.clone(), options, out.now.mono);
+        let mut lockspace = Lockspace::new(
+            self.created,
+            name.clone(),
+            options,
+            Service::of(&self.world.setup),
+            out.now.mono,
+        );
         if self.world.daemons.is_settled() {
             lockspace.begin_join(out);
         }
+        self.ids.insert(lockspace.global_id, name.clone());
         self.lockspaces.insert(name, lockspace);
     }
 
@@ -359,6 +399,7 @@ impl Core {
                 }
             }
             Touched::One(name) => self.advance(name, out),
+            Touched::Nobody => {}
         }
         // A lockspace may have asked for the fencing of a node.
         let World { setup, cluster, daemons } = &mut self.world;
@@ -380,7 +421,9 @@ impl Core {
             })
             .collect();
         for (name, again) in gone {
-            self.lockspaces.remove(&name);
+            if let Some(lockspace) = self.lockspaces.remove(&name) {
+                self.ids.remove(&lockspace.global_id);
+            }
             out.push(Effect::Retire(name.clone()));
             if again {
                 self.create(name, out);

@@ -15,6 +15,7 @@ use crate::message::{Message, Packet};
 use crate::negotiation::FEATURE_RELEASE_RECOVER;
 use crate::options::LockspaceOptions;
 use crate::out::Out;
+use crate::plock::{Plocks, Said, Service};
 use crate::slots::SlotMap;
 use crate::snapshot::Wait;
 use crate::types::{ChangeSeq, GlobalId, Group, Instant, LockspaceName, NodeId, RingId};
@@ -61,6 +62,7 @@ pub(crate) struct Lockspace {
     pub(crate) release_recover: BTreeSet<NodeId>,
     pub(crate) slots: SlotMap,
     pub(crate) withdraws: Withdraws,
+    pub(crate) plocks: Plocks,
     pub(crate) wait: Option<Wait>,
     pub(crate) wait_since: Instant,
 }
@@ -96,6 +98,7 @@ impl Lockspace {
         number: u64,
         name: LockspaceName,
         options: LockspaceOptions,
+        service: Service,
         now: Instant,
     ) -> Self {
         let global_id = Group::Lockspace(name.clone()).global_id();
@@ -120,6 +123,7 @@ impl Lockspace {
             release_recover: BTreeSet::new(),
             slots: SlotMap::default(),
             withdraws: Withdraws::default(),
+            plocks: Plocks::new(service),
             wait: None,
             wait_since: now,
         }
@@ -206,6 +210,7 @@ impl Lockspace {
         self.lane.push(Write::Release { stop: self.kernel == Kernel::Running });
         self.kernel = Kernel::Stopped;
         self.phase = Phase::Releasing { again: false };
+        self.plocks = Plocks::new(self.plocks.service());
         self.changes.clear();
         self.wait = None;
     }
@@ -246,6 +251,7 @@ impl Lockspace {
             ),
         );
         self.tell_change(confchg, out);
+        self.plock_members_gone(confchg, world, out);
         self.changes.push_front(change);
         self.stop(out);
     }
@@ -262,7 +268,8 @@ impl Lockspace {
     }
 
     fn join_anew(&mut self, out: &mut Out<'_>) {
-        *self = Self::new(self.number, self.name.clone(), self.options.clone(), out.now.mono);
+        let (options, service) = (self.options.clone(), self.plocks.service());
+        *self = Self::new(self.number, self.name.clone(), options, service, out.now.mono);
         self.begin_join(out);
     }
 
@@ -378,12 +385,24 @@ impl Lockspace {
         }
         match &packet.message {
             Message::Start(start) => self.receive_start(from, start, length, world, out),
-            Message::PlocksDone(done) => {
-                self.debug(
-                    out,
-                    format!("receive_plocks_done {from}:{} ignored: plocks are off here", done.seq),
-                );
+            Message::Plock(info) => {
+                self.plock_said(from, Said::Plock(*info), length, world, out);
             }
+            Message::PlockOwn { number, owner } => {
+                let said = Said::Own { number: *number, owner: *owner };
+                self.plock_said(from, said, length, world, out);
+            }
+            Message::PlockDrop { number } => {
+                self.plock_said(from, Said::Drop { number: *number }, length, world, out);
+            }
+            Message::PlockSyncLock(info) => {
+                self.plock_said(from, Said::SyncLock(*info), length, world, out);
+            }
+            Message::PlockSyncWaiter(info) => {
+                self.plock_said(from, Said::SyncWaiter(*info), length, world, out);
+            }
+            Message::PlocksData(data) => self.plocks_data(from, data, world, out),
+            Message::PlocksDone(done) => self.plocks_done(from, done, world, out),
             Message::ReleaseRecover { value } => {
                 self.debug(out, format!("receive_release_recover {from} value {value}"));
                 if *value != 0 {
@@ -393,13 +412,7 @@ impl Lockspace {
             Message::Withdraw { stopped_for } => {
                 self.receive_withdraw(from, *stopped_for, world, out);
             }
-            Message::Plock(_)
-            | Message::PlockOwn { .. }
-            | Message::PlockDrop { .. }
-            | Message::PlockSyncLock(_)
-            | Message::PlockSyncWaiter(_)
-            | Message::PlocksData(_)
-            | Message::Other { .. } => {}
+            Message::Other { .. } => {}
             Message::Protocol(_) | Message::FenceResult(_) | Message::FenceClear(_) => {
                 self.error(
                     out,

@@ -74,6 +74,22 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// About POSIX locks: nothing but them can change by it.
+    pub(crate) const fn is_about_plocks(&self) -> bool {
+        matches!(
+            self,
+            Self::Plock(_)
+                | Self::PlockOwn { .. }
+                | Self::PlockDrop { .. }
+                | Self::PlockSyncLock(_)
+                | Self::PlockSyncWaiter(_)
+                | Self::PlocksData(_)
+                | Self::PlocksDone(_)
+        )
+    }
+}
+
 /// One of the four versions of a PROTOCOL message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProtocolVersion {
@@ -109,7 +125,7 @@ pub const START_HAVEPLOCK: u32 = 2;
 pub const START_NACK: u32 = 4;
 
 /// The numbers and members of one configuration change, as START and PLOCKS_DONE carry them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ChangeCounts {
     /// Barriers that the sender's incarnation of the lockspace has completed.
     pub started_count: u32,

@@ -19,8 +19,10 @@ const KERNEL_MAX: Version = Version::new(1, 1, 1);
 pub(crate) const FEATURE_RELEASE_RECOVER: u32 = 1;
 /// We stop a lockspace when a peer's gfs2 withdraws, and say so.
 pub(crate) const FEATURE_WITHDRAW: u32 = 2;
+/// We understand CANCEL of a waiting POSIX lock.
+pub(crate) const FEATURE_CANCEL: u32 = 4;
 /// All extensions of ours.
-const FEATURES: u32 = FEATURE_RELEASE_RECOVER | FEATURE_WITHDRAW;
+const FEATURES: u32 = FEATURE_RELEASE_RECOVER | FEATURE_WITHDRAW | FEATURE_CANCEL;
 
 /// The protocol in use; never changes in a daemon's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

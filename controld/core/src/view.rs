@@ -92,7 +92,7 @@ fn lockspace(core: &Core, lockspace: &Lockspace) -> snapshot::Lockspace {
             Phase::Leaving | Phase::Releasing { .. } | Phase::Gone { .. }
         ),
         kernel_stopped: lockspace.kernel == Kernel::Stopped,
-        need_plocks: true,
+        need_plocks: !lockspace.plocks.is_synchronised(),
         started: lockspace
             .started
             .as_ref()

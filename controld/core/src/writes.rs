@@ -165,7 +165,7 @@ impl Lockspace {
 
     /// When a paused write is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.lane.deadline()
+        self.lane.deadline().into_iter().chain(self.plocks.deadline()).min()
     }
 }
 

@@ -1,10 +1,24 @@
 //! POSIX locks of cluster file systems: fcntl requests that the kernel hands to the daemon, decided alike on every node
 //! because every node applies them in the group's order (spec/plocks.md).
 //!
-//! `record` has the nouns, `resource` the locks and waiters of one inode.
+//! `record` has the nouns; `resource` the locks of one file, `resources` all of a lockspace; `space` takes requests and messages,
+//! `results` puts the answers in order, `ownership` and `transfer` are the two further parts of the protocol. `lockspace` is where a
+//! lockspace's life meets them, `dump` what `dlm_tool plocks` shows, `voice` how all of them speak.
 
+mod dump;
+mod lockspace;
+mod ownership;
 mod record;
 mod resource;
+mod resources;
+mod results;
+mod space;
+mod transfer;
+mod voice;
+
+pub use dump::PlockResource;
+pub(crate) use space::{EEXIST, EINVAL, ENOSYS, Plocks, Said, Service};
+pub(crate) use transfer::Barrier;
 
 pub use record::{FLAG_CLOSE, Holder, Mode, Op, PlockInfo, PlocksData, RANGE_END, TransferEntry};
 pub use resource::{Answer, Lock, Resource};

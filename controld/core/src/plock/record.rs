@@ -133,7 +133,7 @@ impl PlockInfo {
 }
 
 /// One part of a resource's state for a joiner: PLOCKS_DATA (spec/plocks.md sections 6 and 7).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PlocksData {
     /// The sender's number of the change.
     pub seq: ChangeSeq,

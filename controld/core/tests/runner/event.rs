@@ -12,7 +12,8 @@
 //! | `.. header 3 2 other` | a message whose header names sender, minor version, lockspace |
 //! | `result from 2 victim 3 result 0`, `clear from 2 for 1 [result -61] flags startup,fipu` | messages |
 //! | `release_recover LS from 2 value 1` | a message |
-//! | `agree LS [from 2] [fresh 3]` | STARTs of all other members (or those named) that say what our last one said; `fresh`: joiners |
+//! | `agree LS [from 2] [fresh 3] [without 2]` | STARTs of all other members (or those named) that say what our last one said; `fresh`: joiners; `without` POSIX locks |
+//! | `plock`, `said`, `data`, `done`, `locks` | see `plock` |
 //! | `echo`, `echo all`, `echo none` | our oldest message comes back; all do; all are lost |
 //! | `kernel ok`, `kernel LS ok`, `kernel all`, `kernel fail EIO` | end of the oldest kernel write, or of all |
 //! | `agent 3 [device NAME] exit 1`, `signal 9`, `errno 2` | end of an agent |
@@ -24,11 +25,11 @@
 
 use super::args::{Args, lockspace, node};
 use super::parse::{confchg, flags, packet, protocol, quorum, start};
-use super::{setup, text};
+use super::{plock, setup, text};
 use dlm_core::Core;
 use dlm_core::effect::{Effect, Lane};
 use dlm_core::event::{AgentOutcome, Event, Token};
-use dlm_core::message::{FenceClear, FenceResult, Message, Packet, Start};
+use dlm_core::message::{FenceClear, FenceResult, Message, Packet, START_HAVEPLOCK, Start};
 use dlm_core::options::Setup;
 use dlm_core::types::{
     ChangeSeq, Group, Instant, LockspaceName, NodeId, Now, RingId, Slot, Version, WallSeconds,
@@ -87,6 +88,12 @@ impl Run {
             "protocol" | "start" | "result" | "clear" | "release_recover" | "withdraws" => {
                 self.message(word, line);
             }
+            "plock" => {
+                let info = plock::request(line, self.setup.our_node);
+                self.step(Event::PlockRequest(info));
+            }
+            "said" | "data" | "done" => self.about_plocks(word, line),
+            "locks" => self.shown.extend(plock::locks(&self.core, line)),
             "agree" => self.agree(line),
             "echo" => self.echo(Args::new(line, &[]).list("").first().copied()),
             "kernel" => self.kernel(line),
@@ -201,6 +208,18 @@ impl Run {
         self.step(Event::Message { group, from, packet, length: 0 });
     }
 
+    fn about_plocks(&mut self, word: &str, line: &str) {
+        let (group, from, message) = match word {
+            "said" => plock::said(line),
+            "data" => plock::data(line),
+            _ => {
+                let name = Args::new(line, &["from"]).lockspace();
+                plock::done(line, self.last_starts[&name].counts.clone())
+            }
+        };
+        self.deliver(group, from, message);
+    }
+
     fn deliver(&mut self, group: Group, from: NodeId, message: Message) {
         let packet = packet(&group, from, message);
         self.step(Event::Message { group, from, packet, length: 0 });
@@ -208,16 +227,21 @@ impl Run {
 
     /// The other members say what we said last.
     fn agree(&mut self, line: &str) {
-        let args = Args::new(line, &["from", "fresh"]);
+        let args = Args::new(line, &["from", "fresh", "without"]);
         let name = args.lockspace();
         let said = self.last_starts.get(&name).cloned().expect("a START of ours");
         let named = args.nodes("from");
         let (us, fresh) = (self.setup.our_node, args.nodes("fresh"));
+        let without = args.nodes("without");
         for from in said.counts.members.iter().copied().filter(|from| *from != us) {
             if named.is_empty() || named.contains(&from) {
                 let mut start = said.clone();
                 start.seq = ChangeSeq::from_wire(70 + said.seq.get());
+                let has_plocks = !fresh.contains(&from) && !without.contains(&from);
                 start.flags = u32::from(fresh.contains(&from));
+                if has_plocks {
+                    start.flags |= START_HAVEPLOCK;
+                }
                 start.counts.started_count = u32::from(!fresh.contains(&from));
                 self.deliver(Group::Lockspace(name.clone()), from, Message::Start(start));
             }

@@ -7,6 +7,7 @@
 mod args;
 mod event;
 mod parse;
+mod plock;
 mod setup;
 mod text;
 

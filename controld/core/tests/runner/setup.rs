@@ -2,7 +2,7 @@
 //!
 //! `us 1`, `nodes 1 2 3`, `two_node on`, `fencing`, `startup_fencing`, `concurrent_fencing`, `agent_timeout`,
 //! `post_join_delay`, `quorum_fencing`, `quorum_lockspace`, `repeat_failed_fencing`, `device 3 NAME` (or `device all NAME`),
-//! `broken 3 WHY`, `nodir fs`, `master fs 1 2` (lockspace, node, weight).
+//! `broken 3 WHY`, `plock`, `plock_ownership`, `drop_resources_time`, `.._count`, `.._age`, `nodir fs`, `master fs 1 2` (lockspace, node, weight).
 
 use super::args::{Args, lockspace, node};
 use dlm_core::options::{
@@ -32,7 +32,8 @@ fn defaults() -> Setup {
             startup_fencing: Switch::Off,
             concurrent_fencing: Switch::Off,
             agent_timeout_seconds: 300,
-            plock: Switch::On,
+            // Scripts about POSIX locks switch them on: they are no matter of the others.
+            plock: Switch::Off,
             plock_ownership: None,
         },
         dynamic: DynamicOptions {
@@ -67,6 +68,8 @@ pub(crate) fn option(setup: &mut Setup, line: &str) {
         ("fencing", [value]) => setup.fixed.fencing = switch(value),
         ("startup_fencing", [value]) => setup.fixed.startup_fencing = switch(value),
         ("concurrent_fencing", [value]) => setup.fixed.concurrent_fencing = switch(value),
+        ("plock", [value]) => setup.fixed.plock = switch(value),
+        ("plock_ownership", [value]) => setup.fixed.plock_ownership = Some(switch(value)),
         ("agent_timeout", _) => setup.fixed.agent_timeout_seconds = args.number(""),
         ("device", ["all", name]) => setup.devices.fallback.push(device(name)),
         ("device", [id, name]) => {
@@ -91,6 +94,9 @@ pub(crate) fn dynamic(options: &mut DynamicOptions, word: &str, value: &str) {
         "quorum_fencing" => options.quorum_fencing = switch(value),
         "quorum_lockspace" => options.quorum_lockspace = switch(value),
         "repeat_failed_fencing" => options.repeat_failed_fencing = switch(value),
+        "drop_resources_time" => options.drop_resources_time_millis = value.parse().expect("ms"),
+        "drop_resources_count" => options.drop_resources_count = value.parse().expect("count"),
+        "drop_resources_age" => options.drop_resources_age_millis = value.parse().expect("ms"),
         _ => panic!("unknown option `{word}`"),
     }
 }

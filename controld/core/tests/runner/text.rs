@@ -1,5 +1,6 @@
 //! Effects and state as text. `!` is a line at error level, `~` one of the time line.
 
+use super::plock;
 use dlm_core::effect::{Effect, KernelStart, KernelWrite, Lane, Level, Moment};
 use dlm_core::message::{
     ChangeCounts, FenceClear, Message, PROTOCOL_STATEFUL, Packet, Protocol, Start,
@@ -27,7 +28,10 @@ pub(crate) fn effect(effect: &Effect) -> Option<String> {
         Effect::RunAgent { victim, device, fail_time, .. } => {
             format!("agent {victim} {} {} fail_time {}", device.name, device.agent, fail_time.0)
         }
-        Effect::PlockResult(info) => format!("plock result {info:?}"),
+        Effect::PlockResult(info) => plock::result(info),
+        Effect::LogPlock { level: Some(Level::Error), lockspace, text } => {
+            format!("! {lockspace}: {text}")
+        }
         Effect::LogPlock { .. } => return None,
         Effect::KillAgent(token) => format!("kill agent of token {}", token.0),
         Effect::Ready => "ready".to_string(),
@@ -75,7 +79,7 @@ fn message(packet: &Packet) -> String {
         Message::ReleaseRecover { value } => format!("release_recover {value}"),
         Message::Withdraw { stopped_for: None } => "withdraws".to_string(),
         Message::Withdraw { stopped_for: Some(node) } => format!("stopped for {node}"),
-        other => format!("{other:?}"),
+        other => plock::message(other),
     }
 }
 

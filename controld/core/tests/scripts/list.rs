@@ -118,4 +118,16 @@ scripts! {
     defect_77_devices_are_taken_as_last_read
     defect_82_header_must_name_the_sender
     defect_91_fence_ack_is_refused_where_nothing_is_due
+    defect_04_data_node_fails_before_the_end_of_its_transfer
+    defect_04_done_of_a_c_daemon_that_has_sent_nothing
+    defect_05_nothing_of_an_aborted_transfer_is_left
+    plock_cancel_only_where_everybody_understands_it
+    plock_conflict_and_wait
+    plock_errors_overtake_nothing
+    plock_is_off
+    plock_of_unknown_lockspace_is_answered
+    plock_results_wait_for_the_fencing
+    plock_saved_messages_keep_their_place_among_deaths
+    plock_transfer_in_parts
+    plock_transfer_that_is_incomplete_is_none
 }

@@ -1,0 +1,315 @@
+//! `plock_ownership=1`: a file that one node alone locks is answered there without any message, until a second node asks
+//! for it (spec/plocks.md section 5).
+//!
+//! The first node that asks says OWN, and answers its requests from then on. When another one says OWN, the owner hands
+//! over all locks by SYNC messages and says OWN of nobody: from there on the resource is replicated. What two nodes say at
+//! the same time is put in order by the group, and every member draws the same conclusion from the same order.
+//! A resource that nobody has used for a while is forgotten: first the owner gives it up, then a DROP frees it everywhere.
+
+use crate::message::Message;
+use crate::options::DynamicOptions;
+use crate::out::Out;
+use crate::plock::resource::Lock;
+use crate::plock::resources::{Entry, Owner};
+use crate::plock::results::Asked;
+use crate::plock::space::{Plocks, Said, Service};
+use crate::plock::voice::{Shown, Voice};
+use crate::plock::{Op, PlockInfo};
+use crate::types::{GlobalId, Instant, NodeId};
+use alloc::format;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+/// When to look for unused resources.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Drops {
+    due: Option<Instant>,
+}
+
+impl Plocks {
+    /// A request of our kernel.
+    pub(super) fn take_owned(&mut self, asked: Asked, voice: &Voice<'_>, out: &mut Out<'_>) {
+        let number = asked.info.number;
+        let owner = self.resources.find_or_make(number, Owner::Unknown, out.now.mono).owner;
+        match owner {
+            Owner::Nobody { .. } => self.multicast(asked, voice, out),
+            Owner::Node(node) if node == voice.us => {
+                self.apply(&asked.info, Some(&asked), voice, out);
+            }
+            Owner::Unknown | Owner::Node(_) => self.claim(asked, voice, out),
+        }
+    }
+
+    /// Ask for a resource, and keep the request until there is an answer. One that waits already has asked.
+    fn claim(&mut self, asked: Asked, voice: &Voice<'_>, out: &mut Out<'_>) {
+        let number = asked.info.number;
+        let entry = self.resources.find_or_make(number, Owner::Unknown, out.now.mono);
+        if entry.pending.is_empty() {
+            voice.send(Message::PlockOwn { number, owner: Some(voice.us) }, out);
+        }
+        entry.pending.push_back(asked);
+    }
+
+    /// A PLOCK; `asked`: of ours.
+    pub(super) fn hear_owned_plock(
+        &mut self,
+        info: &PlockInfo,
+        asked: Option<Asked>,
+        voice: &Voice<'_>,
+        out: &mut Out<'_>,
+    ) {
+        let entry = self.resources.find(info.number, out.now.mono);
+        let owner = entry.map(|entry| entry.owner);
+        let ours = owner == Some(Owner::Node(voice.us));
+        match asked {
+            _ if matches!(owner, Some(Owner::Nobody { .. })) => {
+                self.apply(info, asked.as_ref(), voice, out);
+            }
+            Some(asked) if ours => self.apply(info, Some(&asked), voice, out),
+            // Freed, perhaps claimed anew, while the request was on its way.
+            Some(asked) => self.claim(asked, voice, out),
+            // The sender finds the same, and sends it again.
+            None => {}
+        }
+    }
+
+    /// OWN, DROP or SYNC.
+    pub(super) fn hear_owned(
+        &mut self,
+        from: NodeId,
+        said: Said,
+        voice: &Voice<'_>,
+        out: &mut Out<'_>,
+    ) {
+        match said {
+            Said::Own { number, owner } => {
+                voice.detail(
+                    format!(
+                        "receive_own {number:x} from {from} owner {}",
+                        owner.map_or(0, NodeId::get)
+                    ),
+                    out,
+                );
+                self.hear_own(from, number, owner, voice, out);
+                self.look_later(number, voice, out.now.mono);
+            }
+            Said::Drop { number } => {
+                voice.detail(format!("receive_drop {number:x} from {from}"), out);
+                self.hear_drop(from, number, voice, out);
+            }
+            Said::SyncLock(info) | Said::SyncWaiter(info) => {
+                voice.detail(format!("receive sync from {from} {}", Shown(&info)), out);
+                self.hear_sync(from, said, &info, voice, out);
+            }
+            Said::Plock(_) => {}
+        }
+    }
+
+    fn hear_own(
+        &mut self,
+        from: NodeId,
+        number: u64,
+        owner: Option<NodeId>,
+        voice: &Voice<'_>,
+        out: &mut Out<'_>,
+    ) {
+        let us = voice.us;
+        let entry = self.resources.find_or_make(number, Owner::Unknown, out.now.mono);
+        let before = entry.owner;
+        match (owner, before) {
+            (Some(owner), _) if owner != from => self.odd(from, number, before, voice, out),
+            (Some(_), Owner::Unknown) => {
+                entry.owner = Owner::Node(from);
+                if from == us {
+                    for asked in core::mem::take(&mut entry.pending) {
+                        self.apply(&asked.info, Some(&asked), voice, out);
+                    }
+                }
+            }
+            (Some(_), Owner::Node(node)) if node == us && from == us => {
+                self.odd(from, number, before, voice, out);
+            }
+            (Some(_), Owner::Node(node)) if node == us => self.give_up(number, voice, out),
+            (Some(_), Owner::Nobody { .. }) if from == us => self.send_pending(number, voice, out),
+            // The owner will hear it, and say that nobody owns it; or nobody does.
+            (Some(_), Owner::Node(_) | Owner::Nobody { .. }) => {}
+            (None, Owner::Nobody { .. }) if from == us => {
+                entry.owner = Owner::Nobody { established: true };
+            }
+            (None, Owner::Node(node)) if from != us && node == from => {
+                entry.owner = Owner::Nobody { established: true };
+                self.send_pending(number, voice, out);
+            }
+            (None, _) => self.odd(from, number, before, voice, out),
+        }
+    }
+
+    fn odd(&self, from: NodeId, number: u64, owner: Owner, voice: &Voice<'_>, out: &mut Out<'_>) {
+        let text = format!(
+            "receive_own {number:x} from {from} ignored: its owner here is {}",
+            owner.number()
+        );
+        voice.error(text, out);
+    }
+
+    /// Nobody owns the resource any more: what waited for that goes to everybody.
+    fn send_pending(&mut self, number: u64, voice: &Voice<'_>, out: &mut Out<'_>) {
+        let Some(entry) = self.resources.find(number, out.now.mono) else { return };
+        for asked in core::mem::take(&mut entry.pending) {
+            self.multicast(asked, voice, out);
+        }
+    }
+
+    /// Another node asks for a resource of ours: everybody gets its locks, and then it is nobody's.
+    fn give_up(&mut self, number: u64, voice: &Voice<'_>, out: &mut Out<'_>) {
+        let Some(entry) = self.resources.find(number, out.now.mono) else { return };
+        for (lock, _) in entry.resource.locks() {
+            let info = lock_info(lock, number);
+            voice.send(Message::PlockSyncLock(info), out);
+        }
+        for (waiter, _) in entry.resource.waiters() {
+            voice.send(Message::PlockSyncWaiter(*waiter), out);
+        }
+        entry.resource.mark_syncing();
+        disown(number, entry, voice, out);
+    }
+
+    fn hear_sync(
+        &mut self,
+        from: NodeId,
+        said: Said,
+        info: &PlockInfo,
+        voice: &Voice<'_>,
+        out: &mut Out<'_>,
+    ) {
+        let Some(entry) = self.resources.find(info.number, out.now.mono) else {
+            voice.error(
+                format!("receive sync from {from} ignored: no resource {:x}", info.number),
+                out,
+            );
+            return;
+        };
+        let known = if from == voice.us {
+            entry.resource.synced(info)
+        } else if matches!(said, Said::SyncLock(_)) {
+            entry.resource.push_lock(Lock::of(info))
+        } else {
+            entry.resource.push_waiter(*info)
+        };
+        if !known {
+            voice.error(format!("receive sync from {from} fits nothing: {}", Shown(info)), out);
+        }
+    }
+
+    fn hear_drop(&mut self, from: NodeId, number: u64, voice: &Voice<'_>, out: &mut Out<'_>) {
+        let Some(entry) = self.resources.find(number, out.now.mono) else { return };
+        if !entry.pending.is_empty() {
+            voice.error(format!("receive_drop {number:x} from {from}: requests wait for it"), out);
+        } else if matches!(entry.owner, Owner::Nobody { .. }) && entry.resource.is_empty() {
+            self.resources.remove(number);
+        }
+    }
+
+    /// When unused resources are due to be looked for.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.drops.due
+    }
+
+    /// Have the resource looked at once it may be old enough, if it is of those that can be dropped.
+    pub(super) fn look_later(&mut self, number: u64, voice: &Voice<'_>, now: Instant) {
+        if self.service == Service::Owned && self.drops.due.is_none() {
+            let entry = self.resources.find(number, now);
+            let idle = entry.is_some_and(|entry| entry.is_idle_at(voice.us));
+            self.drops.due = idle.then(|| now.plus_millis(voice.unused_millis));
+        }
+    }
+
+    /// The same where much may have become unused at once.
+    pub(super) fn look_at_all_later(&mut self, voice: &Voice<'_>, now: Instant) {
+        if self.service == Service::Owned && self.drops.due.is_none() {
+            self.drops.due = Some(now.plus_millis(voice.unused_millis));
+        }
+    }
+
+    /// Give up, or forget, what nobody has used for long.
+    pub(crate) fn drop_unused(
+        &mut self,
+        options: &DynamicOptions,
+        voice: &Voice<'_>,
+        out: &mut Out<'_>,
+    ) {
+        let now = out.now.mono;
+        if self.drops.due.is_none_or(|due| due > now) {
+            return;
+        }
+        self.drops.due = None;
+        let age = options.drop_resources_age_millis;
+        let pause = now.plus_millis(options.drop_resources_time_millis.max(1));
+        let mut old: Vec<(Reverse<u64>, u64)> = Vec::new();
+        for (number, entry) in self.resources.iter_mut() {
+            if !entry.is_idle_at(voice.us) {
+                continue;
+            }
+            let due = entry.used.plus_millis(age);
+            if due <= now {
+                old.push((Reverse(entry.created), number));
+            }
+            let next = due.max(pause);
+            self.drops.due = Some(self.drops.due.map_or(next, |before| before.min(next)));
+        }
+        // Newest first, as the C daemon walks.
+        old.sort_unstable();
+        for (_, number) in old.into_iter().take(options.drop_resources_count) {
+            let Some(entry) = self.resources.get_mut(number) else { continue };
+            match entry.owner {
+                Owner::Nobody { established: true } => {
+                    voice.send(Message::PlockDrop { number }, out);
+                }
+                Owner::Node(_) => disown(number, entry, voice, out),
+                Owner::Unknown | Owner::Nobody { established: false } => {}
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// Nobody has a lock, and this node may say so.
+    fn is_idle_at(&self, us: NodeId) -> bool {
+        let by_us = matches!(self.owner, Owner::Nobody { .. }) || self.owner == Owner::Node(us);
+        by_us && self.resource.is_empty() && self.pending.is_empty()
+    }
+}
+
+fn disown(number: u64, entry: &mut Entry, voice: &Voice<'_>, out: &mut Out<'_>) {
+    entry.owner = Owner::Nobody { established: false };
+    voice.send(Message::PlockOwn { number, owner: None }, out);
+}
+
+/// The owner is gone: nobody owns it, and what waited for its word can be sent.
+pub(super) fn orphan(entry: &mut Entry, gone: NodeId) -> impl Iterator<Item = Asked> + use<> {
+    let orphaned = entry.owner == Owner::Node(gone);
+    if orphaned {
+        entry.owner = Owner::Nobody { established: true };
+    }
+    let pending = if orphaned { core::mem::take(&mut entry.pending) } else { Default::default() };
+    pending.into_iter()
+}
+
+/// A SYNC_LOCK names what the lock is, and nothing else.
+fn lock_info(lock: &Lock, number: u64) -> PlockInfo {
+    PlockInfo {
+        version: [0; 3],
+        op: Op::Unknown(0),
+        mode: lock.mode,
+        wait: false,
+        flags: 0,
+        pid: lock.pid,
+        node: lock.holder.node,
+        result: 0,
+        fsid: GlobalId::default(),
+        number,
+        start: lock.start,
+        end: lock.end,
+        owner: lock.holder.owner,
+    }
+}

@@ -1,0 +1,102 @@
+//! In which order the kernel gets its answers (spec/plocks.md section 1, Matching).
+//!
+//! The kernel gives a result without `wait` to the first such request of the lockspace that it has handed over and that has no
+//! answer yet. So these results must go out in the order of the requests, whatever finishes first: a finished one waits
+//! until all earlier ones are finished. Results with `wait` name their request, and go out as they come.
+//!
+//! From a member's failure until the next start everything is held back here: what follows from the purge of a dead but
+//! unfenced node must not reach applications, for that node may still write (promise 5).
+
+use crate::effect::Effect;
+use crate::out::Out;
+use crate::plock::PlockInfo;
+use alloc::collections::VecDeque;
+
+/// The place of a request in the order of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Ticket(u64);
+
+/// A request on its way through the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Asked {
+    pub(super) info: PlockInfo,
+    /// `None`: it may wait, or closes the file.
+    ticket: Option<Ticket>,
+}
+
+/// What is owed to the kernel, and what it is not to see yet. Bounded by the processes that wait in the kernel: one
+/// request each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Results {
+    /// Ticket of the front of `owed`.
+    first: u64,
+    /// Requests without `wait`, oldest first, with their results as far as they are known.
+    owed: VecDeque<Option<PlockInfo>>,
+    /// A member has failed since the last start.
+    holding: bool,
+    /// Held back, in their order.
+    held: VecDeque<PlockInfo>,
+}
+
+impl Results {
+    /// A request has been read.
+    pub(super) fn asked(&mut self, info: PlockInfo) -> Asked {
+        if info.wait || info.is_close() {
+            return Asked { info, ticket: None };
+        }
+        let place = u64::try_from(self.owed.len()).unwrap_or(u64::MAX);
+        self.owed.push_back(None);
+        Asked { info, ticket: Some(Ticket(self.first.wrapping_add(place))) }
+    }
+
+    /// A request is finished.
+    pub(super) fn finish(&mut self, asked: &Asked, result: i32, out: &mut Out<'_>) {
+        self.answer(asked, PlockInfo { result, ..asked.info }, out);
+    }
+
+    /// A request is finished, and its result has other fields than the request.
+    pub(super) fn answer(&mut self, asked: &Asked, result: PlockInfo, out: &mut Out<'_>) {
+        let Some(Ticket(number)) = asked.ticket else {
+            // The kernel has forgotten a CLOSE: an answer would be taken for another's.
+            if !asked.info.is_close() {
+                self.put(result, out);
+            }
+            return;
+        };
+        let place = usize::try_from(number.wrapping_sub(self.first)).ok();
+        if let Some(owed) = place.and_then(|place| self.owed.get_mut(place)) {
+            *owed = Some(result);
+        }
+        while let Some(Some(result)) = self.owed.front().copied() {
+            self.owed.pop_front();
+            self.first = self.first.wrapping_add(1);
+            self.put(result, out);
+        }
+    }
+
+    /// A waiting lock of ours is granted.
+    pub(super) fn granted(&mut self, info: PlockInfo, out: &mut Out<'_>) {
+        self.put(PlockInfo { result: 0, ..info }, out);
+    }
+
+    /// A member has failed: nothing more reaches the kernel until `release`.
+    pub(super) fn hold(&mut self) {
+        self.holding = true;
+    }
+
+    /// A start is decided: whoever failed is fenced.
+    pub(super) fn release(&mut self, out: &mut Out<'_>) {
+        self.holding = false;
+        for result in core::mem::take(&mut self.held) {
+            out.push(Effect::PlockResult(result));
+        }
+    }
+
+    fn put(&mut self, result: PlockInfo, out: &mut Out<'_>) {
+        if self.holding {
+            self.held.push_back(result);
+        } else {
+            out.push(Effect::PlockResult(result));
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! The POSIX locks of one lockspace: requests of our kernel, messages of the group (spec/plocks.md sections 2 to 4).
+//!
+//! A request is multicast, and every synchronised member carries it out at its place in the group's order; the member that
+//! read it tells its kernel the result when it does. So all of them have the same state without further talk.
+//!
+//! As long as we are not synchronised, requests of our kernel are held here, not multicast: what a member does not see
+//! carried out it could never answer. The kernel has none then, but where a transfer fails.
+
+use crate::message::Message;
+use crate::out::Out;
+use crate::plock::ownership::{Drops, orphan};
+use crate::plock::resource::Answer;
+use crate::plock::resources::{Owner, Resources};
+use crate::plock::results::{Asked, Results};
+use crate::plock::transfer::{Outgoing, Progress, Saved};
+use crate::plock::voice::{Shown, Voice};
+use crate::plock::{Op, PlockInfo};
+use crate::types::{Instant, NodeId};
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::vec::Vec;
+
+/// Linux' ENOENT: nothing to unlock or to cancel.
+const ENOENT: i32 = 2;
+/// Linux' EAGAIN: a conflicting lock, and the request does not wait.
+const EAGAIN: i32 = 11;
+/// Linux' EEXIST: what the C daemon says where it does not know the lockspace.
+pub(crate) const EEXIST: i32 = 17;
+/// Linux' EINVAL: a request that makes no sense.
+pub(crate) const EINVAL: i32 = 22;
+/// Linux' ENOSYS: `enable_plock=0`.
+pub(crate) const ENOSYS: i32 = 38;
+
+/// Requests and messages between two lines that count them.
+const COUNT_EVERY: u64 = 1000;
+
+/// How POSIX locks are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Service {
+    /// `enable_plock=0`.
+    Off,
+    /// Every request goes to every member.
+    Replicated,
+    /// `plock_ownership=1`.
+    Owned,
+}
+
+/// What a member says about POSIX locks after a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Said {
+    Plock(PlockInfo),
+    Own { number: u64, owner: Option<NodeId> },
+    Drop { number: u64 },
+    SyncLock(PlockInfo),
+    SyncWaiter(PlockInfo),
+}
+
+impl Said {
+    /// The message's name in the log.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Plock(_) => "plock",
+            Self::Own { .. } => "plock_own",
+            Self::Drop { .. } => "plock_drop",
+            Self::SyncLock(_) => "plock_sync_lock",
+            Self::SyncWaiter(_) => "plock_sync_waiter",
+        }
+    }
+}
+
+/// Events of one kind, for the line every thousand of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Count {
+    number: u64,
+    since: Instant,
+}
+
+impl Count {
+    /// One more. After a thousand: how many in all, and the milliseconds since the last such point.
+    fn one_more(&mut self, now: Instant) -> Option<(u64, u64)> {
+        self.number = self.number.wrapping_add(1);
+        if self.number % COUNT_EVERY != 0 {
+            return None;
+        }
+        let millis = now.millis_since(self.since);
+        self.since = now;
+        Some((self.number, millis))
+    }
+}
+
+/// The POSIX locks of a lockspace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Plocks {
+    pub(super) service: Service,
+    pub(super) progress: Progress,
+    pub(super) resources: Resources,
+    pub(super) results: Results,
+    /// Our requests on their way through the group: they come back in this order.
+    in_flight: VecDeque<Asked>,
+    /// Read before we were synchronised.
+    held: VecDeque<Asked>,
+    pub(super) outgoing: Outgoing,
+    pub(super) data_node: Option<NodeId>,
+    pub(super) drops: Drops,
+    read: Count,
+    received: Count,
+}
+
+impl Plocks {
+    pub(crate) fn new(service: Service) -> Self {
+        Self {
+            service,
+            progress: Progress::Needing,
+            resources: Resources::default(),
+            results: Results::default(),
+            in_flight: VecDeque::new(),
+            held: VecDeque::new(),
+            outgoing: Outgoing::default(),
+            data_node: None,
+            drops: Drops::default(),
+            read: Count::default(),
+            received: Count::default(),
+        }
+    }
+
+    pub(crate) fn service(&self) -> Service {
+        self.service
+    }
+
+    /// Our state is complete.
+    pub(crate) fn is_synchronised(&self) -> bool {
+        self.progress == Progress::Synchronised
+    }
+
+    /// A request of our kernel.
+    pub(crate) fn request(&mut self, info: PlockInfo, voice: &Voice<'_>, out: &mut Out<'_>) {
+        voice.detail(format!("read plock {}", Shown(&info)), out);
+        if let Some((number, millis)) = self.read.one_more(out.now.mono) {
+            let (seconds, millis) = (millis / 1000, millis % 1000);
+            voice.detail(format!("plock_read_count {number} time {seconds}.{millis:03} s"), out);
+        }
+        let asked = self.results.asked(info);
+        let backwards = info.start > info.end;
+        if matches!(info.op, Op::Unknown(_)) || backwards {
+            self.results.finish(&asked, -EINVAL, out);
+        } else if self.service == Service::Off {
+            self.results.finish(&asked, -ENOSYS, out);
+        } else if self.is_synchronised() {
+            self.take(asked, voice, out);
+        } else {
+            self.held.push_back(asked);
+        }
+    }
+
+    /// A request of our kernel that cannot be served, answered in its turn.
+    pub(crate) fn refuse(&mut self, info: PlockInfo, errno: i32, out: &mut Out<'_>) {
+        let asked = self.results.asked(info);
+        self.results.finish(&asked, -errno, out);
+    }
+
+    fn take(&mut self, asked: Asked, voice: &Voice<'_>, out: &mut Out<'_>) {
+        let info = &asked.info;
+        // A lock of ours that is still on its way may be what is meant.
+        let nothing_there = matches!(info.op, Op::Unlock | Op::Cancel)
+            && self.in_flight.is_empty()
+            && !self.resources.contains(info.number);
+        if nothing_there {
+            self.results.finish(&asked, -ENOENT, out);
+        } else if self.service == Service::Owned {
+            self.take_owned(asked, voice, out);
+        } else {
+            self.multicast(asked, voice, out);
+        }
+    }
+
+    pub(super) fn multicast(&mut self, asked: Asked, voice: &Voice<'_>, out: &mut Out<'_>) {
+        voice.send(Message::Plock(asked.info), out);
+        self.in_flight.push_back(asked);
+    }
+
+    /// A message of the group.
+    pub(crate) fn message(
+        &mut self,
+        from: NodeId,
+        said: Said,
+        length: usize,
+        voice: &Voice<'_>,
+        out: &mut Out<'_>,
+    ) {
+        match &mut self.progress {
+            // What the next transfer brings contains its effect.
+            Progress::Needing => {}
+            Progress::Receiving(incoming) => {
+                voice.detail(format!("save {} from {from} len {length}", said.name()), out);
+                if let Err(why) = incoming.save(Saved::Said(from, said)) {
+                    self.fail_transfer(why, voice, out);
+                }
+            }
+            Progress::Synchronised => self.hear(from, said, voice, out),
+        }
+    }
+
+    /// A message that we act upon.
+    pub(super) fn hear(&mut self, from: NodeId, said: Said, voice: &Voice<'_>, out: &mut Out<'_>) {
+        match said {
+            Said::Plock(info) => self.hear_plock(from, &info, voice, out),
+            said if self.service == Service::Owned => self.hear_owned(from, said, voice, out),
+            said => voice.error(
+                format!("receive {} from {from} ignored: plock_ownership is off here", said.name()),
+                out,
+            ),
+        }
+    }
+
+    fn hear_plock(&mut self, from: NodeId, info: &PlockInfo, voice: &Voice<'_>, out: &mut Out<'_>) {
+        voice.detail(format!("receive plock {}", Shown(info)), out);
+        if let Some((number, millis)) = self.received.one_more(out.now.mono) {
+            let (seconds, millis) = (millis / 1000, millis % 1000);
+            voice.detail(format!("plock_recv_count {number} time {seconds}.{millis:03} s"), out);
+        }
+        if info.node != from || info.start > info.end {
+            voice.error(format!("receive plock from {from} ignored: {}", Shown(info)), out);
+            return;
+        }
+        let asked = if from == voice.us { self.in_flight.pop_front() } else { None };
+        match (asked, self.service) {
+            (None, _) if from == voice.us => {
+                voice.error(format!("receive plock {} that was never sent", Shown(info)), out);
+            }
+            (asked, Service::Owned) => self.hear_owned_plock(info, asked, voice, out),
+            (asked, _) => self.apply(info, asked.as_ref(), voice, out),
+        }
+    }
+
+    /// Carry out a request. `asked`: it is ours, and the kernel is told the result.
+    pub(super) fn apply(
+        &mut self,
+        info: &PlockInfo,
+        asked: Option<&Asked>,
+        voice: &Voice<'_>,
+        out: &mut Out<'_>,
+    ) {
+        match info.op {
+            Op::Lock => self.lock(info, asked, voice, out),
+            Op::Unlock => self.unlock(info, asked, voice, out),
+            Op::Get => {
+                if let Some(asked) = asked {
+                    self.look(asked, voice, out);
+                }
+            }
+            Op::Cancel => {
+                let entry = self.resources.find(info.number, out.now.mono);
+                let found = entry.is_some_and(|entry| entry.resource.cancel(info));
+                self.finish(asked, if found { 0 } else { -ENOENT }, out);
+                self.free_if_empty(info.number, voice, out);
+            }
+            Op::Unknown(number) => {
+                voice.error(format!("receive_plock error from {} optype {number}", info.node), out);
+            }
+        }
+    }
+
+    fn lock(
+        &mut self,
+        info: &PlockInfo,
+        asked: Option<&Asked>,
+        voice: &Voice<'_>,
+        out: &mut Out<'_>,
+    ) {
+        let owner = Owner::Nobody { established: true };
+        let entry = self.resources.find_or_make(info.number, owner, out.now.mono);
+        match entry.resource.lock(info) {
+            Answer::Granted => self.finish(asked, 0, out),
+            Answer::Conflict => self.finish(asked, -EAGAIN, out),
+            Answer::Queued => {}
+            Answer::Invalid => self.finish(asked, -EINVAL, out),
+        }
+        self.run_waiters(info.number, voice, out);
+    }
+
+    fn unlock(
+        &mut self,
+        info: &PlockInfo,
+        asked: Option<&Asked>,
+        voice: &Voice<'_>,
+        out: &mut Out<'_>,
+    ) {
+        let Some(entry) = self.resources.find(info.number, out.now.mono) else {
+            self.finish(asked, 0, out);
+            return;
+        };
+        let mut cleared = Vec::new();
+        entry.resource.unlock(info, &mut cleared);
+        for waiter in &cleared {
+            voice.error(format!("clear waiter {}", Shown(waiter)), out);
+        }
+        self.finish(asked, 0, out);
+        self.run_waiters(info.number, voice, out);
+    }
+
+    /// F_GETLK, of ours.
+    fn look(&mut self, asked: &Asked, voice: &Voice<'_>, out: &mut Out<'_>) {
+        let entry = self.resources.find(asked.info.number, out.now.mono);
+        match entry.and_then(|entry| entry.resource.get(&asked.info)) {
+            None => self.results.finish(asked, 0, out),
+            Some(lock) => {
+                // The node too, or the kernel shows a process of another node as one of ours.
+                let result = PlockInfo {
+                    mode: lock.mode,
+                    pid: lock.pid,
+                    node: lock.holder.node,
+                    start: lock.start,
+                    end: lock.end,
+                    result: 1,
+                    ..asked.info
+                };
+                self.results.answer(asked, result, out);
+            }
+        }
+        self.free_if_empty(asked.info.number, voice, out);
+    }
+
+    fn finish(&mut self, asked: Option<&Asked>, result: i32, out: &mut Out<'_>) {
+        if let Some(asked) = asked {
+            self.results.finish(asked, result, out);
+        }
+    }
+
+    /// Grant what can be granted now.
+    fn run_waiters(&mut self, number: u64, voice: &Voice<'_>, out: &mut Out<'_>) {
+        let Some(entry) = self.resources.find(number, out.now.mono) else { return };
+        let mut granted = Vec::new();
+        entry.resource.run_waiters(&mut granted);
+        for info in granted.into_iter().filter(|info| info.node == voice.us) {
+            self.results.granted(info, out);
+        }
+        self.free_if_empty(number, voice, out);
+    }
+
+    /// Without ownership a resource lives as long as its locks.
+    fn free_if_empty(&mut self, number: u64, voice: &Voice<'_>, out: &Out<'_>) {
+        if self.service == Service::Owned {
+            self.look_later(number, voice, out.now.mono);
+            return;
+        }
+        let entry = self.resources.find(number, out.now.mono);
+        if entry.is_some_and(|entry| entry.resource.is_empty()) {
+            self.resources.remove(number);
+        }
+    }
+
+    /// A member is gone: so are its locks, at this place of the group's order.
+    pub(super) fn purge(&mut self, node: NodeId, voice: &Voice<'_>, out: &mut Out<'_>) {
+        let mut purged = 0_usize;
+        let mut granted = Vec::new();
+        let mut orphans: Vec<Asked> = Vec::new();
+        for (_, entry) in self.resources.iter_mut() {
+            purged = purged.saturating_add(entry.resource.purge(node));
+            entry.resource.run_waiters(&mut granted);
+            orphans.extend(orphan(entry, node));
+        }
+        for info in granted.into_iter().filter(|info| info.node == voice.us) {
+            self.results.granted(info, out);
+        }
+        for asked in orphans {
+            self.multicast(asked, voice, out);
+        }
+        if self.service == Service::Owned {
+            self.look_at_all_later(voice, out.now.mono);
+        } else {
+            self.resources.retain(|entry| !entry.resource.is_empty());
+        }
+        voice.debug(format!("purged {purged} plocks for {node}"), out);
+    }
+
+    /// A member has failed: until the next start our kernel sees no result.
+    pub(crate) fn hold_results(&mut self) {
+        self.results.hold();
+    }
+
+    /// Requests that were held until we are synchronised.
+    pub(super) fn take_held(&mut self, voice: &Voice<'_>, out: &mut Out<'_>) {
+        for asked in core::mem::take(&mut self.held) {
+            self.take(asked, voice, out);
+        }
+    }
+}
