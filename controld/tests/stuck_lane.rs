@@ -6,6 +6,7 @@
 
 use controld::kernel::Kernel as _;
 use controld::kernel::configfs::CommOptions;
+use controld::kernel::plockdev::Results;
 use controld::kernel::real::RealKernel;
 use controld::kernel::root::Root;
 use dlm_core::effect::{KernelWrite, Lane};
@@ -79,7 +80,12 @@ fn child_with_a_stuck_lane() {
     let _peer = UnixStream::connect(directory.join("peer")).unwrap();
     let (events, _received) = tokio::sync::mpsc::channel(1);
     let root = Root::new(directory.join("root"));
-    let mut kernel = RealKernel::new(root, CommOptions::default(), events, Arc::new(drop)).unwrap();
+    let device = OpenOptions::new().write(true).open("/dev/null").unwrap();
+    let (rate, _limit) = tokio::sync::watch::channel(0);
+    let plocks =
+        Results::new(device.into(), "/dev/null".into(), rate, Arc::new(drop), Arc::new(drop));
+    let mut kernel =
+        RealKernel::new(root, CommOptions::default(), events, Arc::new(drop), plocks).unwrap();
     kernel.write(Token(1), Lane::Lockspace(LockspaceName::new(b"fs").unwrap()), KernelWrite::Stop);
     loop {
         std::thread::park();

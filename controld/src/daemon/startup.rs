@@ -9,10 +9,10 @@ use crate::driver::{Driver, Inputs, Outputs};
 use crate::fence::{AgentRequest, Purpose, run};
 use crate::kernel::attributes::{ClusterAttributes, Protocol};
 use crate::kernel::configfs::CommOptions;
-use crate::kernel::error::KernelError;
+use crate::kernel::error::{KernelError, Operation};
 use crate::kernel::kmsg::{KernelLog, forward_kernel_log};
 use crate::kernel::misc::{self, DEADLINE};
-use crate::kernel::plockdev::refuse_all;
+use crate::kernel::plockdev::{REQUESTS_WAITING_MAX, Requests as PlockReader, Results};
 use crate::kernel::real::RealKernel;
 use crate::kernel::root::Root;
 use crate::kernel::startup::{check_uncontrolled, prepare_configfs};
@@ -25,6 +25,7 @@ use crate::testbed::ClusterSide;
 use dlm_core::Core;
 use dlm_core::event::{AgentOutcome, Event, Token};
 use dlm_core::options::{Setup, Switch};
+use dlm_core::plock::PlockInfo;
 use dlm_core::types::{LockspaceName, NodeId};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -80,6 +81,7 @@ struct Seams {
     kernel: Box<dyn Kernel>,
     from_cluster: mpsc::Receiver<Event>,
     from_kernel: mpsc::Receiver<Event>,
+    plocks: mpsc::Receiver<PlockInfo>,
     configuration: Configuration,
     devices: Devices,
 }
@@ -133,6 +135,7 @@ async fn connect(
     let inputs = Inputs {
         cluster: seams.from_cluster,
         kernel: seams.from_kernel,
+        plocks: seams.plocks,
         commands: clients.asked,
         signals,
     };
@@ -151,8 +154,9 @@ async fn open_seams(config: &Config, logger: &Logger) -> Result<Seams, StartErro
     };
     let (cluster_events, from_cluster) = mpsc::channel(EVENTS_WAITING_MAX);
     let (kernel_events, from_kernel) = mpsc::channel(EVENTS_WAITING_MAX);
+    let (requests, plocks) = mpsc::channel(REQUESTS_WAITING_MAX);
     let (side, events) = (place.side, cluster_events.clone());
-    let open = move || crate::testbed::open(&place, events, kernel_events);
+    let open = move || crate::testbed::open(&place, events, kernel_events, requests);
     let opened = tokio::task::spawn_blocking(open).await.map_err(|_| StartError::NoResult)??;
     let (cluster, configuration) = match side {
         ClusterSide::Corosync => {
@@ -175,8 +179,8 @@ async fn open_seams(config: &Config, logger: &Logger) -> Result<Seams, StartErro
     };
     unfence(config, configuration.local, logger).await?;
     warn(config, logger);
-    let kernel = opened.kernel;
-    Ok(Seams { cluster, kernel, from_cluster, from_kernel, configuration, devices: None })
+    let (kernel, devices) = (opened.kernel, None);
+    Ok(Seams { cluster, kernel, from_cluster, from_kernel, plocks, configuration, devices })
 }
 
 /// Corosync and this machine's kernel.
@@ -193,13 +197,40 @@ async fn open_real_seams(config: &Config, logger: &Logger) -> Result<Seams, Star
     };
     let (kernel_events, from_kernel) = mpsc::channel(EVENTS_WAITING_MAX);
     let monitor = prepare_kernel(&root, config, &configuration, &sink, &kernel_events).await?;
-    let kernel = RealKernel::new(root, comm_options(config, &configuration), kernel_events, sink)?;
+    let ends = (configuration.local, &kernel_events);
+    let (results, plocks) = open_plocks(&root, config, logger, &sink, ends)?;
+    let comms = comm_options(config, &configuration);
+    let kernel = RealKernel::new(root, comms, kernel_events, sink, results)?;
 
     let (cluster_events, from_cluster) = mpsc::channel(EVENTS_WAITING_MAX);
     tokio::spawn(feed.run(cluster_events));
     let (cluster, kernel) = (Box::new(cluster), Box::new(kernel));
     let devices = Some(monitor);
-    Ok(Seams { cluster, kernel, from_cluster, from_kernel, configuration, devices })
+    Ok(Seams { cluster, kernel, from_cluster, from_kernel, plocks, configuration, devices })
+}
+
+/// The plock device: where results go, and where requests come from.
+fn open_plocks(
+    root: &Root,
+    config: &Config,
+    logger: &Logger,
+    sink: &LogSink,
+    (local, events): (NodeId, &mpsc::Sender<Event>),
+) -> Result<(Results, mpsc::Receiver<PlockInfo>), StartError> {
+    let path = root.misc_device(misc::PLOCK);
+    let device = misc::open_plock(root)?;
+    let writing = device.try_clone().map_err(KernelError::path(Operation::Open, &path))?;
+    let (rate, limit) = watch::channel(config.settings().number(Key::PlockRateLimit));
+    let reader = PlockReader::new(device, &path, local, limit)?;
+    let (requests, plocks) = mpsc::channel(REQUESTS_WAITING_MAX);
+    spawn_vital("plock device", reader.forward(requests, Arc::clone(sink)), events);
+    let plock_log: LogSink = {
+        let logger = logger.clone();
+        Arc::new(move |line| {
+            logger.plock(Some(line.level), line.lockspace.as_ref(), &line.text);
+        })
+    };
+    Ok((Results::new(writing, path, rate, Arc::clone(sink), plock_log), plocks))
 }
 
 async fn connect_corosync(logger: &Logger) -> Result<corosync::Started, StartError> {
@@ -277,11 +308,6 @@ fn warn(config: &Config, logger: &Logger) {
             "enable_fencing=0: failed nodes are NOT fenced before recovery; if one is still alive, data will be corrupted",
         );
     }
-    if config.settings().is_on(Key::EnablePlock) {
-        logger.error(
-            "POSIX locks are not served: fcntl locks on cluster file systems fail with ENOSYS",
-        );
-    }
 }
 
 /// Devices and configfs; returns the open monitor.
@@ -297,12 +323,9 @@ async fn prepare_kernel(
     lines.into_iter().for_each(|line| sink(line));
     prepared?;
     let monitor = misc::open_monitor(root)?;
-    let plock = misc::open_plock(root)?;
     let uevents = UeventSocket::open()?;
     let watch_uevents = forward_uevents(uevents, root.clone(), events.clone(), Arc::clone(sink));
-    let watch_plocks = refuse_all(plock, root.misc_device(misc::PLOCK));
     spawn_vital("uevents", watch_uevents, events);
-    spawn_vital("plock device", watch_plocks, events);
     match KernelLog::open(root) {
         Ok(log) => {
             let watch = forward_kernel_log(log, events.clone());

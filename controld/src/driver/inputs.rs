@@ -4,6 +4,7 @@ use super::agents::Agents;
 use super::clock;
 use crate::control::Command;
 use dlm_core::event::Event;
+use dlm_core::plock::PlockInfo;
 use dlm_core::types::Instant;
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
@@ -17,6 +18,8 @@ pub struct Inputs {
     pub cluster: Receiver<Event>,
     /// The kernel seam's events.
     pub kernel: Receiver<Event>,
+    /// Requests for POSIX locks.
+    pub plocks: Receiver<PlockInfo>,
     /// What clients ask.
     pub commands: Receiver<Command>,
     /// Signals, as events.
@@ -35,12 +38,14 @@ impl Inputs {
         let pause = deadline.map_or(NEVER, clock::until);
         // A lost seam must not look like silence.
         let or_lost = |event: Option<Event>, what: &str| {
-            event
-                .unwrap_or_else(|| Event::ClusterLost { why: format!("the {what} seam has ended") })
+            event.unwrap_or_else(|| Event::ClusterLost { why: format!("the {what} has ended") })
         };
         tokio::select! {
-            event = self.cluster.recv() => Input::Event(or_lost(event, "cluster")),
-            event = self.kernel.recv() => Input::Event(or_lost(event, "kernel")),
+            event = self.cluster.recv() => Input::Event(or_lost(event, "cluster seam")),
+            event = self.kernel.recv() => Input::Event(or_lost(event, "kernel seam")),
+            info = self.plocks.recv() => {
+                Input::Event(or_lost(info.map(Event::PlockRequest), "plock device"))
+            }
             event = agents.next() => Input::Event(event),
             Some(event) = self.signals.recv() => Input::Event(event),
             Some(command) = self.commands.recv() => Input::Command(command),
@@ -48,7 +53,7 @@ impl Inputs {
         }
     }
 
-    /// One that is there already.
+    /// One that is there already, requests for POSIX locks apart.
     pub(super) fn ready(&mut self) -> Option<Input> {
         let event = self
             .cluster
@@ -56,5 +61,10 @@ impl Inputs {
             .or_else(|_| self.kernel.try_recv())
             .or_else(|_| self.signals.try_recv());
         event.map(Input::Event).ok().or_else(|| self.commands.try_recv().ok().map(Input::Command))
+    }
+
+    /// A request for a POSIX lock that is there already.
+    pub(super) fn ready_plock(&mut self) -> Option<Event> {
+        self.plocks.try_recv().ok().map(Event::PlockRequest)
     }
 }

@@ -1,7 +1,8 @@
 //! The loop: events to the core, effects to the seams. The only place with an event loop, and none of its own rules.
 //!
-//! Inputs have a bounded channel each, so that a flood of one cannot starve another. After each batch the state is
-//! published for the query socket; a command is answered only after that.
+//! Inputs have a bounded channel each, and each batch has room for POSIX locks and room for all else, so that a flood of one
+//! cannot starve another. After each batch the state is published for the query socket, unless it dealt with POSIX locks
+//! alone, which the state does not show; a command is answered only after that.
 
 mod agents;
 mod clock;
@@ -20,13 +21,14 @@ use agents::Agents;
 use dlm_core::Core;
 use dlm_core::effect::{Effect, Lane};
 use dlm_core::event::Event;
+use dlm_core::message::Message;
 use dlm_core::options::Switch;
 use dlm_core::types::NodeId;
 use inputs::Input;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Events that are handled before the state is published again.
+/// Events that are handled before the state is published again; besides, as many requests for POSIX locks.
 const BATCH: usize = 64;
 
 /// How the daemon ends.
@@ -68,6 +70,8 @@ pub struct Driver {
     ready: Option<Box<dyn FnOnce() + Send>>,
     agents: Agents,
     end: Option<End>,
+    /// What queries show may have changed since it was published.
+    changed: bool,
 }
 
 impl Driver {
@@ -85,6 +89,7 @@ impl Driver {
             ready: Some(ready),
             agents: Agents::new(),
             end: None,
+            changed: true,
         }
     }
 
@@ -92,7 +97,9 @@ impl Driver {
     pub async fn run(mut self, mut inputs: Inputs) -> (End, Outputs, Inputs, Core) {
         self.step(Event::Begin);
         loop {
-            self.publish();
+            if std::mem::take(&mut self.changed) {
+                self.publish();
+            }
             if let Some(end) = self.end.take() {
                 return (end, self.outputs, inputs, self.core);
             }
@@ -111,6 +118,15 @@ impl Driver {
             }
             match inputs.ready() {
                 Some(input) => self.handle(input),
+                None => break,
+            }
+        }
+        for _ in 0..BATCH {
+            if self.end.is_some() {
+                return;
+            }
+            match inputs.ready_plock() {
+                Some(event) => self.step(event),
                 None => return,
             }
         }
@@ -119,14 +135,22 @@ impl Driver {
     fn handle(&mut self, input: Input) {
         match input {
             Input::Event(event) => self.step(event),
-            Input::Command(command) => self.command(command),
+            Input::Command(command) => {
+                self.changed = true;
+                self.command(command);
+            }
         }
     }
 
     fn step(&mut self, event: Event) {
         let mut effects = Vec::new();
+        self.changed |= !concerns_plocks_alone(&event);
         self.core.step(clock::now(), event, &mut effects);
         for effect in effects {
+            self.changed |= !matches!(
+                effect,
+                Effect::Send { .. } | Effect::PlockResult(_) | Effect::LogPlock { .. }
+            );
             self.carry_out(effect);
         }
     }
@@ -223,6 +247,9 @@ impl Driver {
                 Key::DebugLogfile => logger.set_debug_logfile(on),
                 Key::DaemonDebug => logger.set_stderr(on),
                 Key::PlockDebug => logger.set_plock_debug(on),
+                Key::PlockRateLimit => {
+                    kernel.set_plock_rate_limit(self.config.settings().number(change.key));
+                }
                 // The core's options come all at once below; the others are read where they are used.
                 _ => {}
             }
@@ -240,6 +267,24 @@ impl Driver {
             runs: Arc::from(""),
         };
         self.outputs.published.send_replace(Arc::new(published));
+    }
+}
+
+/// Nothing that queries show changes by this event, unless its effects say so: single POSIX locks are asked for when they are
+/// wanted ([`Command::DumpPlocks`]).
+const fn concerns_plocks_alone(event: &Event) -> bool {
+    match event {
+        Event::PlockRequest(_) => true,
+        Event::Message { packet, .. } => matches!(
+            packet.message,
+            Message::Plock(_)
+                | Message::PlockOwn { .. }
+                | Message::PlockDrop { .. }
+                | Message::PlockSyncLock(_)
+                | Message::PlockSyncWaiter(_)
+                | Message::PlocksData(_)
+        ),
+        _ => false,
     }
 }
 
@@ -271,6 +316,7 @@ mod tests {
         fn retire(&mut self, _: &Lane) {}
         fn set_log_debug(&mut self, _: Switch) {}
         fn plock_result(&mut self, _: &PlockInfo) {}
+        fn set_plock_rate_limit(&mut self, _: u32) {}
     }
 
     fn driver() -> Driver {
@@ -311,7 +357,8 @@ mod tests {
         let (_kernel_end, kernel) = mpsc::channel(1);
         let (_command_end, commands) = mpsc::channel(1);
         let (_signal_end, signals) = mpsc::channel(1);
-        let inputs = Inputs { cluster, kernel, commands, signals };
+        let (_plock_end, plocks) = mpsc::channel(1);
+        let inputs = Inputs { cluster, kernel, plocks, commands, signals };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let (end, _, _, core) = runtime.expect("a runtime").block_on(driver().run(inputs));
         assert_eq!(end, End::ClusterLost("the end".to_owned()));

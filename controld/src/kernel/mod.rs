@@ -1,7 +1,8 @@
 //! The kernel seam: lockspace control, members, node addresses; uevents and the kernel log.
 //!
 //! What happens comes as [`dlm_core::event::Event`]s over one bounded channel: `Online`, `Offline`, `Withdraw`, `Slots`,
-//! `KernelDone`.
+//! `KernelDone`. Requests for POSIX locks have a bounded channel of their own: they come by the thousand, and must not hold
+//! up the others.
 //!
 //! The real side: [`real::RealKernel`] carries the writes out, each lockspace's in a lane of its own ([`lanes`]);
 //! [`uevent`] and [`kmsg`] are what the kernel tells; [`startup`] is what the daemon does before it begins.
@@ -47,4 +48,6 @@ pub trait Kernel: Send {
     fn set_log_debug(&mut self, log_debug: Switch);
     /// Write the result of a plock request, behind those that were given before. Never blocks the caller.
     fn plock_result(&mut self, result: &PlockInfo);
+    /// `plock_rate_limit`: requests that are read in a second, 0 for no limit.
+    fn set_plock_rate_limit(&mut self, rate: u32);
 }

@@ -4,6 +4,7 @@ use crate::kernel::configfs::CommOptions;
 use crate::kernel::error::KernelError;
 use crate::kernel::files::OsFiles;
 use crate::kernel::lanes::Lanes;
+use crate::kernel::plockdev::Results;
 use crate::kernel::root::Root;
 use crate::kernel::write::Writer;
 use crate::kernel::{Kernel, LogSink};
@@ -16,10 +17,12 @@ use tokio::sync::mpsc;
 /// Kernel writes through sysfs and configfs.
 pub struct RealKernel {
     lanes: Lanes<OsFiles>,
+    plocks: Results,
 }
 
 impl RealKernel {
-    /// The kernel whose file systems are below `root`. `log` is called from a thread of our own.
+    /// The kernel whose file systems are below `root`. `log` is called from a thread of our own; `plocks` takes results of
+    /// POSIX locks.
     ///
     /// # Errors
     /// The thread that forwards completions cannot be started.
@@ -28,9 +31,10 @@ impl RealKernel {
         comms: CommOptions,
         events: mpsc::Sender<Event>,
         log: LogSink,
+        plocks: Results,
     ) -> Result<Self, KernelError> {
         let writer = Writer { files: OsFiles, root, comms };
-        Ok(Self { lanes: Lanes::new(writer, events, log)? })
+        Ok(Self { lanes: Lanes::new(writer, events, log)?, plocks })
     }
 }
 
@@ -43,7 +47,13 @@ impl Kernel for RealKernel {
         self.lanes.retire(lane);
     }
 
-    fn plock_result(&mut self, _result: &PlockInfo) {}
+    fn plock_result(&mut self, result: &PlockInfo) {
+        self.plocks.write(result);
+    }
+
+    fn set_plock_rate_limit(&mut self, rate: u32) {
+        self.plocks.set_rate_limit(rate);
+    }
 
     fn set_log_debug(&mut self, log_debug: Switch) {
         self.lanes.set_log_debug(log_debug);

@@ -4,7 +4,7 @@ use super::frame::{BadFrame, Notice, Request, hex, read_frame, write_frame};
 use super::translate::{event_of, group_name, request_write};
 use super::{ClusterSide, Place, QUEUE_MAX, VERSION};
 use crate::cluster::Cluster;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, plockdev};
 use dlm_core::effect::{KernelWrite, Lane};
 use dlm_core::event::{Event, Token};
 use dlm_core::options::Switch;
@@ -73,6 +73,7 @@ pub fn open(
     place: &Place,
     cluster_events: mpsc::Sender<Event>,
     kernel_events: mpsc::Sender<Event>,
+    plocks: mpsc::Sender<PlockInfo>,
 ) -> Result<Opened, OpenError> {
     let local = place.node.ok_or(OpenError::NoNode)?;
     let failed = |source| OpenError::Connect { path: place.socket.clone(), source };
@@ -90,7 +91,7 @@ pub fn open(
     let end = Arc::new(stream.try_clone().map_err(failed)?);
     let thread = |name: &str| thread::Builder::new().name(name.to_owned());
     thread("testbed-read")
-        .spawn(move || read(reader, &cluster_events, &kernel_events))
+        .spawn(move || read(reader, &cluster_events, &kernel_events, &plocks))
         .map_err(OpenError::Thread)?;
     let (requests, queue) = sync_channel(QUEUE_MAX);
     let writer =
@@ -107,7 +108,12 @@ pub fn open(
 }
 
 /// The reader's thread: events until the connection breaks.
-fn read(mut from: UnixStream, cluster: &mpsc::Sender<Event>, kernel: &mpsc::Sender<Event>) {
+fn read(
+    mut from: UnixStream,
+    cluster: &mpsc::Sender<Event>,
+    kernel: &mpsc::Sender<Event>,
+    plocks: &mpsc::Sender<PlockInfo>,
+) {
     let why = loop {
         let event = match read_frame::<Notice>(&mut from) {
             Ok(Notice::PowerOff) => {
@@ -119,17 +125,13 @@ fn read(mut from: UnixStream, cluster: &mpsc::Sender<Event>, kernel: &mpsc::Send
             Err(error) => Err(error),
         };
         let sent = match event {
-            Ok(Some(event)) => {
-                if is_of_kernel(&event) {
-                    kernel.blocking_send(event)
-                } else {
-                    cluster.blocking_send(event)
-                }
-            }
-            Ok(None) => Ok(()),
+            Ok(Some(Event::PlockRequest(info))) => plocks.blocking_send(info).is_ok(),
+            Ok(Some(event)) if is_of_kernel(&event) => kernel.blocking_send(event).is_ok(),
+            Ok(Some(event)) => cluster.blocking_send(event).is_ok(),
+            Ok(None) => true,
             Err(error) => break error.to_string(),
         };
-        if sent.is_err() {
+        if !sent {
             return;
         }
     };
@@ -146,6 +148,7 @@ pub const fn is_of_kernel(event: &Event) -> bool {
             | Event::KernelDone { .. }
             | Event::Slots { .. }
             | Event::Withdraw { .. }
+            | Event::PlockRequest(_)
     )
 }
 
@@ -264,5 +267,9 @@ impl Kernel for TestbedKernel {
 
     fn set_log_debug(&mut self, _log_debug: Switch) {}
 
-    fn plock_result(&mut self, _result: &PlockInfo) {}
+    fn plock_result(&mut self, result: &PlockInfo) {
+        self.line.say(Request::PlockResult { record: hex(&plockdev::encode(result)) });
+    }
+
+    fn set_plock_rate_limit(&mut self, _rate: u32) {}
 }

@@ -54,6 +54,11 @@ pub enum Request {
         /// What.
         write: WriteFrame,
     },
+    /// The result of a request for a POSIX lock: the record for the device, in hex.
+    PlockResult {
+        /// 64 bytes.
+        record: String,
+    },
     /// No more writes for this lockspace's lane.
     Retire {
         /// Which.
@@ -177,6 +182,10 @@ pub enum Notice {
     Withdraw {
         table: String,
         lockspace: String,
+    },
+    /// A record of the plock device, in hex.
+    PlockRequest {
+        record: String,
     },
 }
 

@@ -11,6 +11,8 @@
 //!                           ◀───────────────────────  Welcome { nodes, two_node, cluster_name }
 //!   Join, Leave, Send, Kick, AnswerShutdown ───────▶  bus   (messages are the wire room's bytes)
 //!   Write { token, lane, write }, Retire ──────────▶  model kernel of that node, each lane in order
+//!                           ◀───────────────────────  PlockRequest { record }: of the model plock device
+//!   PlockResult { record } ────────────────────────▶  matched to the request as a kernel does
 //!                           ◀───────────────────────  Nodelist, Quorum, Confchg, Ring, Message, ClusterLost,
 //!                                                     Online, Offline, Slots, Withdraw, KernelDone
 //!                           ◀───────────────────────  PowerOff: the node has no power; the daemon kills itself at once
@@ -37,7 +39,9 @@ pub use frame::{
     BadFrame, ConfchgFrame, Notice, ReasonFrame, Request, WriteFrame, read_frame, unhex,
     write_frame,
 };
-pub use translate::{event_of, group_name, group_of, kernel_write_of, notice_of, request_write};
+pub use translate::{
+    event_of, group_name, group_of, kernel_write_of, notice_of, plock_of, request_write,
+};
 
 use dlm_core::types::NodeId;
 use std::path::PathBuf;
@@ -52,7 +56,7 @@ pub const COROSYNC_VARIABLE: &str = "DLM_TESTBED_COROSYNC";
 pub const NODE_VARIABLE: &str = "DLM_TESTBED_NODE";
 
 /// Version of the protocol; both ends are built together, so another number is refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Longest frame in bytes: a corosync message of 1 MiB in hex, and room around it.
 pub const FRAME_MAX: u32 = 4 * 1024 * 1024;

@@ -1,9 +1,11 @@
 //! The core's types ⇄ frames. Node id 0 is nobody, as corosync's is.
 
 use super::frame::{BadFrame, ConfchgFrame, Notice, ReasonFrame, Request, WriteFrame, hex, unhex};
+use crate::kernel::plockdev;
 use crate::wire;
 use dlm_core::effect::{KernelStart, KernelWrite, Lane};
 use dlm_core::event::{Confchg, Event, JoinReason, LeaveReason, Token};
+use dlm_core::plock::PlockInfo;
 use dlm_core::types::{GlobalId, Group, LockspaceName, NodeId, RingId, Slot};
 
 /// A group's lockspace as a frame names it.
@@ -129,12 +131,12 @@ pub fn notice_of(event: &Event) -> Option<Notice> {
         Event::Withdraw { table, lockspace } => {
             Notice::Withdraw { table: table.clone(), lockspace: name(lockspace) }
         }
+        Event::PlockRequest(info) => Notice::PlockRequest { record: hex(&plockdev::encode(info)) },
         Event::Begin
         | Event::Deadline
         | Event::BadMessage { .. }
         | Event::JoinFailed { .. }
         | Event::ShutdownQuestion
-        | Event::PlockRequest(_)
         | Event::AgentDone { .. }
         | Event::FenceAck { .. }
         | Event::Options(_)
@@ -194,7 +196,22 @@ pub fn event_of(notice: Notice) -> Result<Option<Event>, BadFrame> {
         Notice::Withdraw { table, lockspace } => {
             Event::Withdraw { table, lockspace: name_of(&lockspace)? }
         }
+        Notice::PlockRequest { record } => Event::PlockRequest(plock_of(&record)?),
     }))
+}
+
+/// The request or result of a record. Both are whole here: with the node they are about, not the 0 of the kernel.
+///
+/// # Errors
+/// No hex digits, or not a record with a node.
+pub fn plock_of(record: &str) -> Result<PlockInfo, BadFrame> {
+    let bad = || BadFrame::Content { field: "plock record", value: record.to_owned() };
+    let bytes = unhex("plock record", record)?;
+    let node = plockdev::node_of(&bytes).ok_or_else(bad)?;
+    match plockdev::decode(&bytes, node) {
+        Ok((info, None)) => Ok(info),
+        Ok((_, Some(_))) | Err(_) => Err(bad()),
+    }
 }
 
 fn change_frame(change: &Confchg) -> ConfchgFrame {

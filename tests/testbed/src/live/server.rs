@@ -225,6 +225,9 @@ impl Server {
                 let (lane, write) = kernel_write_of(lockspace.as_deref(), write)?;
                 Effect::Kernel { token: Token(token), lane, write }
             }
+            Request::PlockResult { record } => {
+                Effect::PlockResult(controld::testbed::plock_of(&record)?)
+            }
             Request::Retire { lockspace } => match group_of(Some(&lockspace))? {
                 Group::Lockspace(name) => Effect::Retire(name),
                 Group::Daemon => return Ok(()),

@@ -1,0 +1,231 @@
+use super::*;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use std::sync::{Arc, Mutex};
+
+/// A pair that keeps records apart, as the device does.
+fn pair() -> (OwnedFd, OwnedFd) {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).unwrap()
+}
+
+fn us() -> NodeId {
+    NodeId::new(3).unwrap()
+}
+
+fn sink() -> (LogSink, Arc<Mutex<Vec<String>>>) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&lines);
+    (Arc::new(move |line: LogLine| into.lock().unwrap().push(line.text)), lines)
+}
+
+fn info(number: u64) -> PlockInfo {
+    PlockInfo {
+        version: [1, 2, 0],
+        op: Op::Lock,
+        mode: Mode::Write,
+        wait: true,
+        flags: 0,
+        pid: 77,
+        node: us(),
+        result: 0,
+        fsid: GlobalId(0x1234_5678),
+        number,
+        start: 5,
+        end: 9,
+        owner: 0xffff_8000_0000_0001,
+    }
+}
+
+/// As the kernel sends it: its node id is 0.
+fn request(info: &PlockInfo) -> [u8; RECORD_SIZE] {
+    let mut record = encode(info);
+    record[20..24].fill(0);
+    record
+}
+
+struct Reading {
+    kernel: OwnedFd,
+    requests: mpsc::Receiver<PlockInfo>,
+    rate: watch::Sender<u32>,
+    said: Arc<Mutex<Vec<String>>>,
+    task: tokio::task::JoinHandle<Result<(), KernelError>>,
+}
+
+fn reading(rate: u32, room: usize) -> Reading {
+    let (kernel, device) = pair();
+    let (rate, limit) = watch::channel(rate);
+    let (sender, requests) = mpsc::channel(room);
+    let (log, said) = sink();
+    let reader = Requests::new(device, Path::new("/dev/misc/dlm_plock"), us(), limit).unwrap();
+    let task = tokio::spawn(reader.forward(sender, log));
+    Reading { kernel, requests, rate, said, task }
+}
+
+impl Reading {
+    fn ask(&self, record: &[u8]) {
+        assert_eq!(nix::unistd::write(&self.kernel, record), Ok(record.len()));
+    }
+
+    fn ask_for(&self, numbers: std::ops::Range<u64>) {
+        numbers.for_each(|number| self.ask(&request(&info(number))));
+    }
+}
+
+#[test]
+fn fields_are_where_the_kernel_has_them() {
+    let bytes = encode(&PlockInfo { result: -11, flags: 1, op: Op::Cancel, ..info(8) });
+    let words = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
+    let longs = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap());
+    assert_eq!([words(0), words(4), words(8)], [1, 2, 0]);
+    assert_eq!(bytes[12..16], [4, 1, 1, 1]);
+    assert_eq!([words(16), words(20), words(28)], [77, 3, 0x1234_5678]);
+    assert_eq!(bytes[24..28], (-11_i32).to_ne_bytes());
+    assert_eq!([longs(32), longs(40), longs(48), longs(56)], [8, 5, 9, 0xffff_8000_0000_0001]);
+}
+
+#[test]
+fn requests_get_our_node_and_keep_the_rest() {
+    assert_eq!(decode(&request(&info(8)), us()), Ok((info(8), None)));
+    let unknown = PlockInfo { op: Op::Unknown(9), flags: 0x81, version: [1, 0, 7], ..info(8) };
+    assert_eq!(decode(&request(&unknown), us()), Ok((unknown, None)));
+}
+
+#[test]
+fn another_version_is_kept_for_a_refusal() {
+    for version in [[0, 2, 0], [2, 0, 0], [1, 3, 0], [u32::MAX; 3]] {
+        let (refused, complaint) =
+            decode(&request(&PlockInfo { version, ..info(8) }), us()).unwrap();
+        assert_eq!(complaint, Some(BadRecord::Version(version)));
+        // Unknown to the core, and yet what the kernel sent when it is written back.
+        assert_eq!(refused.op, Op::Unknown(1));
+        assert_eq!(encode(&refused)[..16], request(&PlockInfo { version, ..info(8) })[..16]);
+    }
+}
+
+#[test]
+fn no_bytes_panic() {
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        u8::try_from(seed & 0xff).unwrap()
+    };
+    for length in 0..=2 * RECORD_SIZE {
+        for _ in 0..20 {
+            let bytes: Vec<u8> = (0..length).map(|_| random()).collect();
+            fuzz_record(&bytes);
+            assert_eq!(decode(&bytes, us()).is_ok(), length == RECORD_SIZE);
+        }
+    }
+}
+
+#[tokio::test]
+async fn everything_that_is_there_is_read_in_order() {
+    let mut reading = reading(0, 100);
+    reading.ask_for(0..50);
+    for number in 0..50 {
+        assert_eq!(reading.requests.recv().await, Some(info(number)));
+    }
+    reading.ask_for(50..51);
+    assert_eq!(reading.requests.recv().await, Some(info(50)));
+}
+
+#[tokio::test]
+async fn what_the_driver_has_no_room_for_stays_in_the_kernel() {
+    let mut reading = reading(0, 4);
+    reading.ask_for(0..20);
+    assert_eq!(reading.requests.recv().await, Some(info(0)));
+    while reading.requests.len() < 4 {
+        tokio::task::yield_now().await;
+    }
+    // Reading waits for room, and goes on with nothing lost.
+    for number in 1..20 {
+        assert_eq!(reading.requests.recv().await, Some(info(number)));
+    }
+}
+
+#[tokio::test]
+async fn a_bad_record_is_told_and_the_next_one_is_read() {
+    let mut reading = reading(0, 8);
+    reading.ask(&[7; 10]);
+    let version = [3, 0, 0];
+    reading.ask(&request(&PlockInfo { version, ..info(1) }));
+    reading.ask_for(2..3);
+    let refused = reading.requests.recv().await.unwrap();
+    assert_eq!((refused.number, refused.op), (1, Op::Unknown(1)));
+    assert_eq!(reading.requests.recv().await, Some(info(2)));
+    let said = reading.said.lock().unwrap().clone();
+    assert!(said[0].starts_with("plock device gave 10 bytes instead of 64"), "{said:?}");
+    assert!(said[1].starts_with("plock request of version 3.0.0, known is 1.0 to 1.2"), "{said:?}");
+    assert_eq!(said.len(), 2);
+}
+
+#[tokio::test]
+async fn the_end_of_the_device_is_an_error() {
+    let reading = reading(0, 8);
+    drop(reading.kernel);
+    let ended = reading.task.await.unwrap();
+    assert!(
+        matches!(ended, Err(KernelError::Path { operation: Operation::Read, .. })),
+        "{ended:?}"
+    );
+}
+
+/// When the requests of one burst come, in milliseconds.
+async fn burst(reading: &mut Reading, count: u64) -> Vec<u128> {
+    let begin = Instant::now();
+    reading.ask_for(0..count);
+    let mut at = Vec::new();
+    for _ in 0..count {
+        reading.requests.recv().await.unwrap();
+        at.push(begin.elapsed().as_millis());
+    }
+    at
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_lets_a_burst_pass_and_then_one_at_a_time() {
+    let mut reading = reading(10, 100);
+    let at = burst(&mut reading, 15).await;
+    assert_eq!(at[..10], [0; 10]);
+    // The clock of the timer has milliseconds.
+    for (index, at) in at[10..].iter().enumerate() {
+        let due = 100 * (u128::try_from(index).unwrap() + 1);
+        assert!((due..=due + 2).contains(at), "request {index} after the burst at {at} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_limit_counts_at_once() {
+    let mut reading = reading(1, 100);
+    reading.ask_for(0..3);
+    assert_eq!(reading.requests.recv().await, Some(info(0)));
+    let begin = Instant::now();
+    reading.rate.send_replace(0);
+    assert_eq!(reading.requests.recv().await, Some(info(1)));
+    assert_eq!(reading.requests.recv().await, Some(info(2)));
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+}
+
+#[test]
+fn results_are_written_in_order_and_a_caller_that_is_gone_is_no_error() {
+    let (kernel, device) = pair();
+    let (log, said) = sink();
+    let (plock_log, plock_said) = sink();
+    let results =
+        Results::new(device, "/dev/misc/dlm_plock".into(), watch::channel(0).0, log, plock_log);
+    for number in 0..5 {
+        results.write(&PlockInfo { result: -11, ..info(number) });
+    }
+    for number in 0..5 {
+        let mut record = [0; RECORD_SIZE];
+        assert_eq!(nix::unistd::read(&kernel, &mut record), Ok(RECORD_SIZE));
+        assert_eq!(record, encode(&PlockInfo { result: -11, ..info(number) }));
+    }
+    drop(kernel);
+    results.write(&info(6));
+    let said = said.lock().unwrap();
+    assert!(said[0].contains("result 0 of plock 6, pid 77 lost"), "{said:?}");
+    assert_eq!(plock_said.lock().unwrap().len(), 0);
+}
