@@ -36,7 +36,7 @@ pub(crate) fn dump(command: Command, text: &[u8]) -> Vec<u8> {
     framed(Header::new(command), text)
 }
 
-/// POSIX locks of a lockspace; `None`: there is no such lockspace.
+/// POSIX locks of a lockspace, as many lines as the C library has room for; `None`: there is no such lockspace.
 pub(crate) fn plocks(name: &EchoedName, text: Option<&str>) -> Vec<u8> {
     let mut header = Header { name: name.0, ..Header::new(Command::DumpPlocks) };
     let text = text.map(str::as_bytes);
@@ -46,7 +46,10 @@ pub(crate) fn plocks(name: &EchoedName, text: Option<&str>) -> Vec<u8> {
         Some(_) => 0,
     };
     let text = text.unwrap_or_default();
-    framed(header, text.get(..DUMP_MAX).unwrap_or(text))
+    let room = text.get(..DUMP_MAX).unwrap_or(text);
+    let lines =
+        room.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last.saturating_add(1));
+    framed(header, room.get(..lines).unwrap_or(room))
 }
 
 /// A reply of the command socket: a header, and what belongs behind it.

@@ -2,8 +2,9 @@
 
 use super::queries::Clocked;
 use super::request::{self, HEADER_BYTES, Order, Query};
-use super::{Published, answer};
+use super::{Published, answer, plocks_text};
 use dlm_core::event::LeaveReason;
+use dlm_core::plock::{Holder, Mode, PlockResource, TransferEntry};
 use dlm_core::snapshot::{
     Change, ChangeMember, DaemonNode, Lockspace, LockspaceNode, Slots, Snapshot, Wait,
 };
@@ -238,12 +239,39 @@ fn plocks_name_their_lockspace() {
     };
     round_trip("idle-plocks_fs", |query, _| of(query, None));
     round_trip("locks-plocks_fs", |query, text| of(query, Some(text)));
-    let long = vec![b'x'; DUMP_MAX + 1];
+    let line = "79937 WR 0-9 nodeid 1 pid 623 owner ff11000027dd1600 rown 0\n";
+    let long = line.repeat(DUMP_MAX / line.len() + 1).into_bytes();
     for exchange in exchanges("locks-plocks_fs") {
         let cut = of(&query(&exchange), Some(&long));
-        assert_eq!(cut.len(), HEADER_BYTES + DUMP_MAX);
+        // The lines that fitted, none of them cut.
+        assert_eq!(cut.len(), HEADER_BYTES + DUMP_MAX / line.len() * line.len());
         assert_eq!(cut[20..24], (-28_i32).to_ne_bytes());
     }
+}
+
+#[test]
+fn plocks_read_as_those_of_the_c_daemon() {
+    let entry = |start, node, pid, owner, waiter| TransferEntry {
+        start,
+        end: start + 9,
+        holder: Holder { node: id(node), owner },
+        pid,
+        mode: Mode::Write,
+        waiter,
+    };
+    let resource = PlockResource {
+        number: 79937,
+        owner: 0,
+        unused_millis: 0,
+        entries: vec![
+            entry(20, 2, 315, 0xff11_0000_049c_0580, false),
+            entry(0, 1, 623, 0xff11_0000_27dd_1600, false),
+            entry(5, 3, 271, 0xff11_0000_049c_0b00, true),
+        ],
+        pending: Vec::new(),
+    };
+    let captured = exchanges("locks-plocks_fs").remove(0);
+    assert_eq!(plocks_text([resource]).as_bytes(), &captured.answered[HEADER_BYTES..]);
 }
 
 fn order(file: &str) -> Order {

@@ -25,6 +25,7 @@ mod commands;
 mod listener;
 mod log_ring;
 mod peer;
+mod plocks;
 mod queries;
 mod request;
 mod text;
@@ -45,6 +46,7 @@ pub use commands::serve_commands;
 pub use listener::{COMMANDS_MAX, bind};
 pub use log_ring::LogRing;
 pub use peer::Access;
+pub use plocks::plocks_text;
 pub use queries::{Sources, monotonic_seconds, serve_queries, start_query_thread};
 pub use request::fuzz_request;
 
@@ -97,7 +99,7 @@ pub enum Command {
     DumpPlocks {
         /// Whose.
         lockspace: LockspaceName,
-        /// One line a lock with its newline; `None`: no such lockspace.
+        /// [`plocks_text`]; `None`: no such lockspace.
         reply: oneshot::Sender<Option<String>>,
     },
 }

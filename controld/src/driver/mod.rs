@@ -13,7 +13,7 @@ pub use inputs::Inputs;
 
 use crate::cluster::Cluster;
 use crate::config::{Config, Key, Outcome};
-use crate::control::{Command, Published, RunRefused};
+use crate::control::{Command, Published, RunRefused, plocks_text};
 use crate::kernel::Kernel;
 use crate::logging::Logger;
 use crate::wire;
@@ -205,9 +205,7 @@ impl Driver {
                 let _ = reply.send(Err(RunRefused));
             }
             Command::DumpPlocks { lockspace, reply } => {
-                let known =
-                    self.core.snapshot().lockspaces.iter().any(|known| known.name == lockspace);
-                let _ = reply.send(known.then(String::new));
+                let _ = reply.send(self.core.plocks(&lockspace).map(plocks_text));
             }
         }
     }
