@@ -5,12 +5,14 @@
 //! `begin` and an `end` here. Every member carries the `instance` (the life of a lockspace on one node) that the model
 //! of the whole cluster gave it, so that a forgotten removal shows.
 
+mod plocks;
 mod slots;
 
 use dlm_core::effect::KernelStart;
 use dlm_core::types::{LockspaceName, NodeId, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use plocks::PlockDevice;
 pub use slots::{SlotTable, assign_slots};
 
 /// Whether locking goes on.
@@ -146,6 +148,7 @@ pub struct Kernel {
     spaces: BTreeMap<LockspaceName, BTreeMap<NodeId, SpaceNode>>,
     lockspaces: BTreeMap<LockspaceName, Lockspace>,
     callbacks: Vec<(LockspaceName, Callback)>,
+    plocks: PlockDevice,
 }
 
 impl Kernel {
@@ -176,6 +179,11 @@ impl Kernel {
     #[must_use]
     pub fn space_members(&self, name: &LockspaceName) -> BTreeSet<NodeId> {
         self.spaces.get(name).map(|nodes| nodes.keys().copied().collect()).unwrap_or_default()
+    }
+
+    /// The plock device.
+    pub const fn plocks(&mut self) -> &mut PlockDevice {
+        &mut self.plocks
     }
 
     /// Calls into the file systems since the last drain.

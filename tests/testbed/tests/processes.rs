@@ -4,6 +4,7 @@
 mod daemons;
 
 use daemons::{is_done, join, programs, start, terminate, times, wait_for_members};
+use dlm_core::effect::Effect;
 use std::time::Duration;
 use testbed::kernel::Callback;
 use testbed::lab::{Lab, PATIENCE, Said};
@@ -186,5 +187,61 @@ fn settings_that_are_changed_are_shown() {
     let set_by = |text: &str| text.contains("config dynamic post_join_delay = 17 previous use 5");
     lab.wait_for_tool(1, &["dump"], "change", set_by).unwrap();
     assert_eq!(terminate(&mut lab, 1), Some(0));
+    lab.discard();
+}
+
+/// The results that a node's daemon has written, by owner.
+fn plock_results(sights: &[Sight], node: u32, owner: u64) -> Vec<i32> {
+    let of_node = sights.iter().filter(|sight| sight.node.get() == node);
+    let results = of_node.filter_map(|sight| match &sight.what {
+        What::Asked(Effect::PlockResult(info)) if info.owner == owner => Some(info.result),
+        _ => None,
+    });
+    results.collect()
+}
+
+fn wait_for_plock(lab: &Lab, node: u32, owner: u64, results: &[i32]) {
+    let there = |sights: &[Sight]| plock_results(sights, node, owner) == results;
+    assert!(lab.testbed().wait_until(PATIENCE, there), "{:#?}", lab.testbed().sights());
+}
+
+#[test]
+fn posix_lock_of_a_dead_node_is_granted_only_after_its_fencing() {
+    let mut lab = cluster(3, "");
+    join(&mut lab, 3, "fs");
+    lab.command("fence 3 fails").unwrap();
+    // Node 3 holds the lock; others are told of the conflict, or wait.
+    lab.command("plock 3 fs lock 79937 0 9 write 31").unwrap();
+    wait_for_plock(&lab, 3, 31, &[0]);
+    lab.command("plock 1 fs try 79937 5 14 write 11").unwrap();
+    wait_for_plock(&lab, 1, 11, &[-11]);
+    lab.command("plock 1 fs get 79937 5 14 write 12").unwrap();
+    wait_for_plock(&lab, 1, 12, &[1]);
+    lab.command("plock 2 fs lock 79937 5 14 write 21").unwrap();
+    let shown = "79937 WR 0-9 nodeid 3 pid 31 owner 1f rown 0\n\
+                 79937 WR 5-14 nodeid 2 pid 21 owner 15 rown 0 WAITING\n";
+    for node in 1..=3 {
+        lab.wait_for_tool(node, &["plocks", "fs"], "locks", |text| text == shown).unwrap();
+    }
+    let log = lab.tool(1, &["log_plock"]).unwrap().out;
+    assert!(log.contains("fs read plock 13841 LK WR 5-e 1/11/b w 0\n"), "{log}");
+    assert!(log.contains("fs receive plock 13841 LK WR 5-e 2/21/15 w 1\n"), "{log}");
+
+    lab.kill_daemon(3).unwrap();
+    let asked = |sights: &[Sight]| {
+        sights.iter().any(|sight| matches!(sight.what, What::AgentAnswered(_, 1)))
+    };
+    assert!(lab.testbed().wait_until(PATIENCE, asked));
+    assert!(plock_results(&lab.testbed().sights(), 2, 21).is_empty());
+    lab.command("fence 3 works").unwrap();
+    wait_for_plock(&lab, 2, 21, &[0]);
+    let sights = lab.testbed().sights();
+    let fenced = sights.iter().position(|sight| matches!(sight.what, What::AgentAnswered(_, 0)));
+    let granted = sights.iter().position(
+        |sight| matches!(&sight.what, What::Asked(Effect::PlockResult(info)) if info.owner == 21),
+    );
+    assert!(fenced.is_some() && fenced < granted, "{sights:#?}");
+    let broken = |sight: &&Sight| matches!(sight.what, What::Broken(_));
+    assert_eq!(sights.iter().filter(broken).count(), 0, "{sights:#?}");
     lab.discard();
 }

@@ -7,6 +7,7 @@ use crate::power::Behaviour;
 use dlm_core::effect::Effect;
 use dlm_core::event::{AgentOutcome, Event, Token};
 use dlm_core::message::Packet;
+use dlm_core::plock::PlockInfo;
 use dlm_core::types::{Group, NodeId};
 
 use super::node::Fate;
@@ -34,7 +35,7 @@ impl World {
                 let about = line.lockspace.map(|name| format!("{name} ")).unwrap_or_default();
                 self.tell(format!("{id} log {about}{}", line.text));
             }
-            Effect::PlockResult(info) => self.tell(format!("{id} plock result {info:?}")),
+            Effect::PlockResult(info) => self.plock_result(id, &info),
             Effect::LogPlock { text, .. } => self.tell(format!("{id} plock log {text}")),
             Effect::Timeline(moment) => self.tell(format!("{id} moment {moment:?}")),
             Effect::Exit => {
@@ -59,6 +60,14 @@ impl World {
                 self.tell(format!("{id} daemon ends, cluster lost: {why}"));
                 self.daemon_gone(id);
             }
+        }
+    }
+
+    fn plock_result(&mut self, id: NodeId, info: &PlockInfo) {
+        self.tell(format!("{id} plock result {info:?}"));
+        let Some(host) = self.nodes.get_mut(&id) else { return };
+        if let Err(why) = host.kernel.plocks().write(info) {
+            self.broken(format!("{id}: {why}"));
         }
     }
 

@@ -47,10 +47,20 @@ impl World {
     }
 
     /// A daemon asks for something. Nothing happens if it does not run any more.
-    pub fn asked(&mut self, id: NodeId, effect: Effect) {
-        if self.daemon(id).is_some() {
-            self.carry_out(id, effect);
-            self.collect_news();
+    ///
+    /// # Errors
+    /// A result of a POSIX lock that belongs to no request, in words.
+    pub fn asked(&mut self, id: NodeId, effect: Effect) -> Result<(), String> {
+        if self.daemon(id).is_none() {
+            return Ok(());
+        }
+        let result = matches!(effect, Effect::PlockResult(_));
+        self.violations.clear();
+        self.carry_out(id, effect);
+        self.collect_news();
+        match self.violations.pop() {
+            Some(why) if result => Err(why),
+            Some(_) | None => Ok(()),
         }
     }
 

@@ -22,6 +22,7 @@ use dlm_core::Core;
 use dlm_core::effect::Effect;
 use dlm_core::event::Event;
 use dlm_core::options::{Device, DynamicOptions, FenceDevices, FixedOptions, Setup, Switch};
+use dlm_core::plock::PlockInfo;
 use dlm_core::snapshot::Snapshot;
 use dlm_core::types::{Group, Instant, LockspaceName, NodeId, Now, WallSeconds};
 use node::{Daemon, Epoch, Instance, Node};
@@ -205,6 +206,25 @@ impl World {
     /// The chance of this world, for tests that draw faults.
     pub const fn random(&mut self) -> &mut Random {
         &mut self.random
+    }
+
+    /// A process of this node asks for a POSIX lock, and the daemon reads that at once. False: no daemon runs.
+    pub fn plock(&mut self, request: PlockInfo) -> bool {
+        let id = request.node;
+        match self.nodes.get_mut(&id) {
+            Some(host) if host.daemon.is_some() => host.kernel.plocks().read(request),
+            Some(_) | None => return false,
+        }
+        self.feed(id, Event::PlockRequest(request));
+        self.collect_news();
+        true
+    }
+
+    /// Requests for POSIX locks of this node that have no answer.
+    #[must_use]
+    pub fn waiting_plocks(&mut self, number: u32) -> Vec<PlockInfo> {
+        let host = self.nodes.get_mut(&node(number));
+        host.map(|host| host.kernel.plocks().waiting().to_vec()).unwrap_or_default()
     }
 
     /// Let the next thing happen. False if there is nothing left, or something is broken.

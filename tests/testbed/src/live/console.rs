@@ -2,11 +2,14 @@
 //!
 //! `join N LS`, `leave N LS`, `crash N` (the node loses power), `procdown N` (its daemon is cut off, the node lives on),
 //! `fence N works|fails|hangs|lies` (what agents for node N do from now on): answered `ok`, or with what is wrong.
+//! `plock N LS lock|try|unlock|get INODE START END read|write OWNER`: a process of node N, which owner and process id name,
+//! wants a POSIX lock (`lock` waits for it); answered `ok` when the request is with the daemon.
 //! `off N M` is a fence agent's, on node M, for victim N: answered `status S` when it is done, S its exit status.
 
 use super::server::Input;
 use crate::power::Behaviour;
-use dlm_core::types::{LockspaceName, NodeId};
+use dlm_core::plock::{Mode, Op, PlockInfo};
+use dlm_core::types::{Group, LockspaceName, NodeId};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -22,6 +25,7 @@ pub enum Command {
     ProcDown { node: NodeId },
     Fence { victim: NodeId, behaviour: Behaviour },
     Off { victim: NodeId, by: NodeId },
+    Plock(PlockInfo),
 }
 
 impl Command {
@@ -38,6 +42,24 @@ impl Command {
             ["procdown", id] => Self::ProcDown { node: node(id)? },
             ["fence", id, how] => Self::Fence { victim: node(id)?, behaviour: behaviour(how)? },
             ["off", id, by] => Self::Off { victim: node(id)?, by: node(by)? },
+            ["plock", id, ls, what, inode, start, end, how, owner] => {
+                let owner: u32 = owner.parse().ok()?;
+                Self::Plock(PlockInfo {
+                    version: [1, 2, 0],
+                    op: operation(what)?,
+                    mode: if *how == "write" { Mode::Write } else { Mode::Read },
+                    wait: *what == "lock",
+                    flags: 0,
+                    pid: owner,
+                    node: node(id)?,
+                    result: 0,
+                    fsid: Group::Lockspace(LockspaceName::new(ls.as_bytes())?).global_id(),
+                    number: inode.parse().ok()?,
+                    start: start.parse().ok()?,
+                    end: end.parse().ok()?,
+                    owner: owner.into(),
+                })
+            }
             _ => return None,
         })
     }
@@ -51,8 +73,18 @@ impl Command {
             | Self::ProcDown { node } => vec![*node],
             Self::Fence { victim, .. } => vec![*victim],
             Self::Off { victim, by } => vec![*victim, *by],
+            Self::Plock(info) => vec![info.node],
         }
     }
+}
+
+fn operation(word: &str) -> Option<Op> {
+    Some(match word {
+        "lock" | "try" => Op::Lock,
+        "unlock" => Op::Unlock,
+        "get" => Op::Get,
+        _ => return None,
+    })
 }
 
 fn behaviour(word: &str) -> Option<Behaviour> {
@@ -113,7 +145,15 @@ mod tests {
         assert_eq!(Command::parse("join 2 demo"), Some(join));
         let off = Command::Off { victim: node(3), by: node(1) };
         assert_eq!(Command::parse("off 3 1"), Some(off));
-        for bad in ["", "join 0 demo", "join 2", "join 2 a/b", "fence 3 sometimes", "off 3"] {
+        for bad in [
+            "",
+            "join 0 demo",
+            "join 2",
+            "join 2 a/b",
+            "fence 3 sometimes",
+            "off 3",
+            "plock 1 fs lock 1 0 9 read",
+        ] {
             assert_eq!(Command::parse(bad), None, "{bad}");
         }
     }

@@ -85,6 +85,8 @@ pub enum What {
     Asked(Effect),
     /// The kernel called its file system.
     Called(LockspaceName, Callback),
+    /// The daemon has done what no kernel could bear.
+    Broken(String),
     /// The node's fence agent has asked the power switch for this victim.
     AgentAsks(NodeId),
     /// The power switch has answered: the agent's exit status.

@@ -234,7 +234,9 @@ impl Server {
             },
         };
         self.record.add(node, What::Asked(effect.clone()));
-        self.world.asked(node, effect);
+        if let Err(why) = self.world.asked(node, effect) {
+            self.record.add(node, What::Broken(why));
+        }
         Ok(())
     }
 
@@ -256,6 +258,12 @@ impl Server {
             }
             Command::Fence { victim, behaviour } => {
                 self.world.stand_fencing(victim.get(), *behaviour);
+            }
+            Command::Plock(info) => {
+                if !self.world.plock(*info) {
+                    answer.say("no daemon");
+                    return;
+                }
             }
             Command::Off { victim, by } => {
                 self.begin_agent(*by, *victim, answer);

@@ -88,6 +88,7 @@ fn row(sight: &Sight, pending: &mut Pending) -> Option<String> {
         }
         What::DaemonBegins => "daemon begins".to_owned(),
         What::DaemonEnds => "daemon ends".to_owned(),
+        What::Broken(why) => format!("BROKEN: {why}"),
     })
 }
 
