@@ -18,6 +18,9 @@ use zerocopy::{FromBytes, IntoBytes as _};
 /// Most bytes of a list answer: some 100,000 lockspaces. Keeps a broken peer from making us allocate without bound.
 const LIST_MAX: usize = 16 * 1024 * 1024;
 
+/// Most bytes of a JSON document: thousands of lockspaces. Keeps a broken peer from making us allocate without bound.
+const DOCUMENT_MAX: usize = 64 * 1024 * 1024;
+
 /// How often `run_check` asks again: the protocol has no way to be told.
 const RUN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -106,6 +109,15 @@ pub enum Error {
         /// Positive errno; `run_start` and `run_check` of the C daemon say 1 for everything.
         errno: i32,
     },
+    /// The JSON text is none that this library knows.
+    #[cfg(feature = "state")]
+    #[error("{operation}: the daemon's JSON makes no sense here: {source}")]
+    Json {
+        /// What was attempted.
+        operation: Command,
+        /// Where it stops making sense.
+        source: serde_json::Error,
+    },
     /// A name that the protocol cannot carry.
     #[error("{operation}: a name of {length} bytes, or with a NUL inside, does not fit")]
     Name {
@@ -133,6 +145,8 @@ impl Error {
             | Self::Send { source, .. }
             | Self::Receive { source, .. } => source.raw_os_error().unwrap_or(EPROTO),
             Self::BadHeader { .. } | Self::BadLength { .. } => EPROTO,
+            #[cfg(feature = "state")]
+            Self::Json { .. } => EPROTO,
             Self::Refused { errno, .. } => *errno,
             Self::Name { .. } | Self::Text { .. } => proto::errno::EINVAL,
         }
@@ -150,7 +164,15 @@ impl Error {
             | Self::Refused { operation, .. }
             | Self::Name { operation, .. }
             | Self::Text { operation, .. } => *operation,
+            #[cfg(feature = "state")]
+            Self::Json { operation, .. } => *operation,
         }
+    }
+
+    /// The daemon has closed the connection without an answer, as the C daemon does with commands that it does not know.
+    #[must_use]
+    pub fn is_unknown_command(&self) -> bool {
+        matches!(self, Self::Receive { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof)
     }
 
     /// No daemon serves the socket.
@@ -347,6 +369,33 @@ impl Client {
         Ok(records)
     }
 
+    /// The state as the JSON text that the daemon sends. A C daemon does not know the question:
+    /// [`Error::is_unknown_command`].
+    ///
+    /// # Errors
+    /// Connection or answer.
+    pub fn state_json(&self) -> Result<Vec<u8>> {
+        self.document(Command::State)
+    }
+
+    /// The state.
+    ///
+    /// # Errors
+    /// Connection or answer.
+    #[cfg(feature = "state")]
+    pub fn state(&self) -> Result<crate::state::State> {
+        let text = self.state_json()?;
+        parsed(Command::State, &text)
+    }
+
+    /// A text answer that no buffer of a C caller bounds.
+    fn document(&self, command: Command) -> Result<Vec<u8>> {
+        let mut connection = self.query(&Header::new(command))?;
+        let reply = connection.header()?;
+        connection.refused(&reply)?;
+        connection.payload(&reply, DOCUMENT_MAX, "document")
+    }
+
     /// Tells the daemon that a node is fenced. Returns when the request is handed over; there is no answer.
     ///
     /// # Errors
@@ -463,6 +512,11 @@ impl Client {
             Err(source) => Err(Error::Connect { operation, socket, source }),
         }
     }
+}
+
+#[cfg(feature = "state")]
+fn parsed<T: serde::de::DeserializeOwned>(operation: Command, text: &[u8]) -> Result<T> {
+    serde_json::from_slice(text).map_err(|source| Error::Json { operation, source })
 }
 
 /// A header with a name in it.

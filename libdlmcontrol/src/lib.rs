@@ -19,6 +19,8 @@
 
 pub mod client;
 pub mod proto;
+#[cfg(feature = "state")]
+pub mod state;
 pub mod status;
 
 pub use client::{Client, Error};

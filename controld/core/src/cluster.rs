@@ -9,6 +9,7 @@ use crate::event::Token;
 use crate::lane::{Finish, Queue};
 use crate::out::Out;
 use crate::types::{Instant, NodeId, RingId, WallSeconds};
+use crate::waiting::{LaneWait, WriteKind};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
@@ -260,6 +261,20 @@ impl Cluster {
             }
         }
         true
+    }
+
+    /// The first write about a node that is on its way.
+    pub(crate) fn lane_wait(&self) -> Option<LaneWait> {
+        self.comms.wait(|write| match write {
+            CommWrite::Add { node, .. } => WriteKind::AddComm(*node),
+            CommWrite::Remove { node } => WriteKind::RemoveComm(*node),
+        })
+    }
+
+    /// Members of the cluster whose address is not known, or that the kernel would not take.
+    pub(crate) fn without_address(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let lacks = |node: &Node| node.member && node.comm == Comm::Failed;
+        self.nodes.iter().filter(move |(_, node)| lacks(node)).map(|(id, _)| *id)
     }
 
     /// When a paused write is due.

@@ -11,6 +11,7 @@ use crate::out::Out;
 use crate::plock::{EEXIST, ENOSYS, PlockInfo, PlockResource, Service};
 use crate::snapshot::Snapshot;
 use crate::types::{GlobalId, Group, Instant, LockspaceName, NodeId, Now};
+use crate::waiting::{Waited, WriteKind};
 use crate::world::World;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -27,10 +28,19 @@ pub struct Core {
     created: u64,
     tokens: u64,
     /// Answers to uevents of lockspaces that we do not know, on their way to the kernel.
-    strays: BTreeMap<Token, LockspaceName>,
-    now: Instant,
+    pub(crate) strays: BTreeMap<Token, Stray>,
+    /// Everything that is waited for after the last step.
+    pub(crate) waits: Vec<Waited>,
+    pub(crate) now: Instant,
     /// An effect that ends the daemon was asked for: nothing more is done.
     ended: bool,
+}
+
+/// An answer to the kernel outside of its lockspace's order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Stray {
+    pub(crate) name: LockspaceName,
+    pub(crate) write: WriteKind,
 }
 
 /// Whom an event may let go on.
@@ -54,6 +64,7 @@ impl Core {
             created: 0,
             tokens: 0,
             strays: BTreeMap::new(),
+            waits: Vec::new(),
             now: Instant::default(),
             ended: false,
         }
@@ -73,6 +84,10 @@ impl Core {
             self.go_on(&touched, &mut out);
         }
         self.tokens = tokens;
+        // The end of a transfer of POSIX locks lets nobody go on, but is no longer waited for.
+        if !matches!(touched, Touched::Nobody) || !self.waits.is_empty() {
+            self.note_waits();
+        }
         self.ended = effects.iter().skip(first_new).any(|effect| {
             matches!(
                 effect,
@@ -332,7 +347,8 @@ impl Core {
                 out.error(format!("offline uevent for unknown lockspace {name}: let it go"));
                 let token =
                     out.kernel(Lane::Lockspace(name.clone()), KernelWrite::EventDone { result: 0 });
-                self.strays.insert(token, name.clone());
+                self.strays
+                    .insert(token, Stray { name: name.clone(), write: WriteKind::EventDone });
             }
         }
         Touched::One(name)
@@ -344,7 +360,7 @@ impl Core {
         result: Result<(), String>,
         out: &mut Out<'_>,
     ) -> Touched {
-        if let Some(name) = self.strays.remove(&token) {
+        if let Some(Stray { name, .. }) = self.strays.remove(&token) {
             if let Err(error) = result {
                 out.error(format!("lockspace {name}: {error}"));
             }
@@ -373,7 +389,8 @@ impl Core {
             None => {
                 let token =
                     out.kernel(Lane::Lockspace(name.clone()), KernelWrite::AckWithdraw { table });
-                self.strays.insert(token, name.clone());
+                self.strays
+                    .insert(token, Stray { name: name.clone(), write: WriteKind::AckWithdraw });
             }
         }
     }
@@ -383,7 +400,7 @@ impl Core {
         let Some(lockspace) = self.lockspaces.get_mut(name) else { return };
         lockspace.advance(&mut self.world, out);
         if let Some(token) = lockspace.settle_withdraws(&self.world, out) {
-            self.strays.insert(token, name.clone());
+            self.strays.insert(token, Stray { name: name.clone(), write: WriteKind::AckWithdraw });
         }
     }
 

@@ -11,9 +11,10 @@ use crate::message::{FenceResult, Message};
 use crate::options::{Device, Setup};
 use crate::out::Out;
 use crate::types::{Instant, NodeId, WallSeconds};
+use crate::waiting::FenceWait;
 use alloc::collections::BTreeSet;
 use alloc::format;
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Longest pause between attempts of ours for one victim.
@@ -62,18 +63,19 @@ impl Daemons {
     /// One pass.
     pub(crate) fn fence_work(&mut self, cluster: &Cluster, setup: &Setup, out: &mut Out<'_>) {
         if !self.is_settled() {
+            self.wait_all(&FenceWait::Protocol);
             return;
         }
         self.expire_agents(setup, out);
         let blocked = self.blocked_by(cluster, setup);
         if blocked == Some(Blocked::Ring) {
-            self.wait_all("agreement of corosync's rings");
+            self.wait_all(&FenceWait::Rings);
             return;
         }
         if blocked == Some(Blocked::Quorum) {
-            self.wait_all("quorum");
+            self.wait_all(&FenceWait::Quorum);
         } else if self.clear_merge(setup, out) {
-            self.wait_all("merged nodes to be removed");
+            self.wait_all(&FenceWait::Merge);
             return;
         } else {
             self.startup_list(cluster, setup, out);
@@ -85,7 +87,8 @@ impl Daemons {
         self.fipu_rules(setup, out);
     }
 
-    fn blocked_by(&self, cluster: &Cluster, setup: &Setup) -> Option<Blocked> {
+    /// What holds up all fencing.
+    pub(crate) fn blocked_by(&self, cluster: &Cluster, setup: &Setup) -> Option<Blocked> {
         if !self.on_ring_of(cluster) {
             Some(Blocked::Ring)
         } else if setup.dynamic.quorum_fencing.is_on() && !cluster.quorate {
@@ -95,14 +98,14 @@ impl Daemons {
         }
     }
 
-    fn wait_all(&mut self, what: &str) {
+    fn wait_all(&mut self, what: &FenceWait) {
         for node in self.nodes.values_mut().filter(|node| node.victim.needs_fencing()) {
-            node.victim.waits_for = Some(what.to_string());
+            node.victim.waits_for = Some(what.clone());
         }
     }
 
     /// The end of post_join_delay, if it is still to come.
-    fn delay_end(&self, setup: &Setup, now: Instant) -> Option<Instant> {
+    pub(crate) fn delay_end(&self, setup: &Setup, now: Instant) -> Option<Instant> {
         let begin = self.fencing.delay_begin?;
         let end = begin.plus_seconds(setup.dynamic.post_join_delay_seconds);
         (end > now).then_some(end)
@@ -151,38 +154,41 @@ impl Daemons {
         cluster: &Cluster,
         setup: &Setup,
         out: &mut Out<'_>,
-    ) -> Option<String> {
+    ) -> Option<FenceWait> {
         if self.fencing.attempts.contains_key(&node) {
-            return Some("our fence agent".to_string());
+            return Some(FenceWait::Agent);
         }
         if self.nodes.get(&node).is_some_and(|node| node.victim.result_wait) {
-            return Some("our own result to come back".to_string());
+            return Some(FenceWait::Result);
         }
         // Only a victim that corosync lists can be about to join us; nobody else is worth the delay.
-        if cluster.has(node) && self.delay_end(setup, out.now.mono).is_some() {
-            return Some("post_join_delay".to_string());
+        let delay = self.delay_end(setup, out.now.mono).filter(|_| cluster.has(node));
+        if delay.is_some() {
+            return Some(FenceWait::JoinDelay { until: delay });
         }
         let actor = self.actor_for(node, out);
         match actor {
-            None => return Some("an operator: every actor has failed".to_string()),
+            None => return Some(FenceWait::Operator),
             Some(actor) if actor != self.our_node => {
-                return Some(format!("node {actor}, which is to fence it"));
+                return Some(FenceWait::Actor(actor));
             }
             Some(_) => {}
         }
         if !setup.fixed.concurrent_fencing.is_on()
             && self.fencing.attempts.values().any(Attempt::is_running)
         {
-            return Some("our fence agent for another node".to_string());
+            return Some(FenceWait::OtherAgent);
         }
-        if self.nodes.get(&node).is_some_and(|node| node.victim.not_before > out.now.mono) {
-            return Some("the pause after a failed attempt".to_string());
+        let victim = self.nodes.get(&node).map(|node| &node.victim);
+        if let Some(paused) = victim.filter(|victim| victim.not_before > out.now.mono) {
+            return Some(FenceWait::Pause { until: paused.not_before, failures: paused.failures });
         }
         self.begin_attempt(node, setup, out);
-        Some("our fence agent".to_string())
+        Some(FenceWait::Agent)
     }
 
     fn begin_attempt(&mut self, node: NodeId, setup: &Setup, out: &mut Out<'_>) {
+        self.node_mut(node).victim.config_error = None;
         match setup.devices.of(node) {
             Ok(devices) if !devices.is_empty() => {
                 let attempt = Attempt {
@@ -196,15 +202,16 @@ impl Daemons {
                 };
                 self.run_group(node, attempt, setup, out);
             }
-            Ok(_) => {
-                out.error(format!("fence config {node} error: no device"));
-                self.finish_attempt(node, RESULT_NOT_RUN, out);
-            }
-            Err(why) => {
-                out.error(format!("fence config {node} error: {why}"));
-                self.finish_attempt(node, RESULT_NOT_RUN, out);
-            }
+            Ok(_) => self.fail_attempt(node, "no device", out),
+            Err(why) => self.fail_attempt(node, why, out),
         }
+    }
+
+    /// There is nothing to fence the node with.
+    fn fail_attempt(&mut self, node: NodeId, why: &str, out: &mut Out<'_>) {
+        out.error(format!("fence config {node} error: {why}"));
+        self.node_mut(node).victim.config_error = Some(String::from(why));
+        self.finish_attempt(node, RESULT_NOT_RUN, out);
     }
 
     /// Start all devices of the group at `attempt.position`.
@@ -335,7 +342,7 @@ impl Daemons {
 
 /// What holds up all fencing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Blocked {
+pub(crate) enum Blocked {
     Ring,
     Quorum,
 }

@@ -13,6 +13,7 @@ use crate::message::{FENCE_RESULT_ACKNOWLEDGED, FenceResult, Message};
 use crate::options::Setup;
 use crate::out::Out;
 use crate::types::{Instant, NodeId, WallSeconds};
+use crate::waiting::FenceWait;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
@@ -58,8 +59,12 @@ pub(crate) struct Victim {
     pub(crate) failures: u32,
     /// Our next attempt not before this time.
     pub(crate) not_before: Instant,
-    /// What the fencing waits for here, in words.
-    pub(crate) waits_for: Option<String>,
+    /// What the fencing waits for here.
+    pub(crate) waits_for: Option<FenceWait>,
+    /// Why our last attempt began no agent: fence devices that cannot be used.
+    pub(crate) config_error: Option<String>,
+    /// The last result of every actor that has failed, as FENCE_RESULT carries it.
+    pub(crate) failed_by: BTreeMap<NodeId, i32>,
     pub(crate) fail_time: Instant,
     pub(crate) fail_wall: WallSeconds,
     pub(crate) fence_time: Instant,
@@ -258,6 +263,7 @@ impl Daemons {
                 self.cancel_attempt(victim, out);
             }
         } else {
+            node.victim.failed_by.insert(from, result.result);
             self.strike(victim, from, setup, out);
         }
     }

@@ -4,6 +4,7 @@
 
 use crate::event::Token;
 use crate::types::Instant;
+use crate::waiting::{LaneState, LaneWait, WriteKind};
 use alloc::collections::VecDeque;
 use alloc::string::String;
 
@@ -24,6 +25,8 @@ pub(crate) struct Queue<W> {
 struct Current<W> {
     write: W,
     failures: u32,
+    /// What the kernel said last.
+    error: String,
     state: State,
 }
 
@@ -31,7 +34,7 @@ struct Current<W> {
 enum State {
     /// With the driver.
     Running(Token),
-    /// Failed; to be handed out again at this time.
+    /// Not begun, or failed; to be handed out at this time.
     Pause(Instant),
 }
 
@@ -95,7 +98,12 @@ impl<W: Clone> Queue<W> {
                 _ => return,
             }
             let Some(write) = self.waiting.pop_front() else { return };
-            self.current = Some(Current { write, failures: 0, state: State::Pause(now) });
+            self.current = Some(Current {
+                write,
+                failures: 0,
+                error: String::new(),
+                state: State::Pause(now),
+            });
         }
         if let Some(current) = &mut self.current {
             if matches!(current.state, State::Pause(until) if until <= now) {
@@ -141,8 +149,29 @@ impl<W: Clone> Queue<W> {
         let pause =
             RETRY_PAUSE_MILLIS.saturating_mul(1 << current.failures.saturating_sub(1).min(16));
         current.state = State::Pause(now.plus_millis(pause));
+        current.error.clone_from(&error);
         self.current = Some(current);
         Finish::Retry(error)
+    }
+
+    /// How the first write gets on, its kind told by `kind`; `None`: the lane is empty.
+    pub(crate) fn wait(&self, kind: impl Fn(&W) -> WriteKind) -> Option<LaneWait> {
+        let queued = self.waiting.len();
+        let Some(Current { write, failures, error, state }) = &self.current else {
+            let write = kind(self.waiting.front()?);
+            return Some(LaneWait {
+                write,
+                state: LaneState::Held,
+                queued: queued.saturating_sub(1),
+            });
+        };
+        let state = match state {
+            State::Running(_) => LaneState::Running { failures: *failures },
+            State::Pause(until) => {
+                LaneState::Pause { until: *until, failures: *failures, error: error.clone() }
+            }
+        };
+        Some(LaneWait { write: kind(write), state, queued })
     }
 
     /// When a paused write is due.

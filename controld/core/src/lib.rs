@@ -42,6 +42,8 @@ mod slots;
 pub mod snapshot;
 pub mod types;
 mod view;
+pub mod waiting;
+mod waits;
 mod withdraw;
 mod world;
 mod writes;

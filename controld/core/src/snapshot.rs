@@ -4,8 +4,9 @@
 
 use crate::event::LeaveReason;
 use crate::types::{
-    ChangeSeq, GlobalId, Instant, LockspaceName, NodeId, RingId, Slot, WallSeconds,
+    ChangeSeq, GlobalId, Instant, LockspaceName, NodeId, RingId, Slot, Version, WallSeconds,
 };
+use crate::waiting::{FenceWait, Waited};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -37,6 +38,10 @@ pub struct Snapshot {
     pub nodes: Vec<DaemonNode>,
     /// Nodes of the start-up list that are still to be dealt with.
     pub startup_nodes: Vec<NodeId>,
+    /// Everything that is waited for.
+    pub waits: Vec<Waited>,
+    /// The protocol that the daemons run; `None` until it is settled.
+    pub protocol: Option<Version>,
     /// Lockspaces, newest first.
     pub lockspaces: Vec<Lockspace>,
 }
@@ -76,8 +81,18 @@ pub struct DaemonNode {
     pub fence_wall: WallSeconds,
     /// When we learnt that it was fenced.
     pub fence_time: Instant,
-    /// What its fencing waits for, in words.
-    pub waits_for: Option<String>,
+    /// What its fencing waits for.
+    pub waits_for: Option<FenceWait>,
+    /// Attempts of ours that failed in a row.
+    pub failures: u32,
+    /// Why its fence devices cannot be used, as our last attempt found.
+    pub config_error: Option<String>,
+    /// Results of the actors that failed, since it must be fenced: exit status, or a negative number.
+    pub failed_by: Vec<(NodeId, i32)>,
+    /// Its daemon is in the group and its protocol is known.
+    pub clean: bool,
+    /// It merged with state of another partition.
+    pub merged: bool,
 }
 
 /// What a lockspace's change waits for.

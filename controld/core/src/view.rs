@@ -35,6 +35,8 @@ pub(crate) fn snapshot(core: &Core) -> Snapshot {
         stateful_merge_wait: daemons.merge_wait,
         nodes: nodes.into_iter().map(|(_, node)| node).collect(),
         startup_nodes: daemons.fencing.startup.iter().copied().collect(),
+        waits: core.waits.clone(),
+        protocol: daemons.run.map(|run| run.daemon),
         lockspaces,
     }
 }
@@ -60,6 +62,11 @@ fn daemon_node(core: &Core, id: NodeId, node: &Daemon) -> DaemonNode {
         fence_wall: victim.fence_wall,
         fence_time: victim.fence_time,
         waits_for: victim.waits_for.clone(),
+        failures: victim.failures,
+        config_error: victim.config_error.clone(),
+        failed_by: victim.failed_by.iter().map(|(node, result)| (*node, *result)).collect(),
+        clean: node.membership.is_clean(),
+        merged: matches!(node.membership, Membership::Merged { .. }),
     }
 }
 

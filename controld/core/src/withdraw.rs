@@ -34,6 +34,11 @@ impl Withdraws {
         &self.peers
     }
 
+    /// Peers whose stop is awaited before our own withdraw is answered.
+    pub(crate) fn awaited(&self) -> Option<&BTreeSet<NodeId>> {
+        self.ours.as_ref().map(|(_, awaited)| awaited)
+    }
+
     /// A member is gone: nobody waits for it, and it waits for nobody.
     pub(crate) fn gone(&mut self, node: NodeId) {
         self.peers.remove(&node);

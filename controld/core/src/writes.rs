@@ -8,6 +8,7 @@ use crate::lockspace::{Lockspace, Phase};
 use crate::out::Out;
 use crate::snapshot::Wait;
 use crate::types::{Instant, NodeId, RingId, Slot};
+use crate::waiting::{LaneWait, WriteKind};
 use crate::world::World;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -111,6 +112,16 @@ impl Lockspace {
             };
             out.kernel(Lane::Lockspace(name.clone()), write)
         });
+    }
+
+    /// The first write that is on its way to the kernel.
+    pub(crate) fn lane_wait(&self) -> Option<LaneWait> {
+        self.lane.wait(|write| match write {
+            Write::Stop => WriteKind::Stop,
+            Write::Start(_) => WriteKind::Start,
+            Write::Release { .. } => WriteKind::Release,
+            Write::EventDone { .. } => WriteKind::EventDone,
+        })
     }
 
     /// The token is of a write of ours.

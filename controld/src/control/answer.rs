@@ -8,6 +8,7 @@ use dlm_core::snapshot::{self, ChangeMember, LockspaceNode, Snapshot, Wait};
 use dlm_core::types::{ChangeSeq, LockspaceName, NodeId};
 use dlmcontrol::proto::{self, Command, DUMP_MAX, Header, NodeList, StatusHeader, errno};
 use dlmcontrol::proto::{StatusKind, until_nul};
+use serde::Serialize;
 use zerocopy::{Immutable, IntoBytes};
 
 /// CPG reason codes (corosync/cpg.h), which the node structure carries.
@@ -26,8 +27,16 @@ pub(crate) fn state(query: &Query, state: &Clocked<'_>) -> Option<Vec<u8>> {
         Query::Lockspaces { max } => lockspaces(*max, snapshot),
         Query::LockspaceNodes { name, list, max } => lockspace_nodes(name, *list, *max, snapshot),
         Query::Status => status(state),
-        Query::DumpDebug | Query::DumpLogPlock | Query::DumpPlocks(_) => return None,
+        Query::DumpDebug | Query::DumpLogPlock | Query::DumpPlocks(_) | Query::State => {
+            return None;
+        }
     })
+}
+
+/// A header with a JSON document behind it, however long. `None`: it cannot be made, which no type in it allows.
+pub(crate) fn document<T: Serialize>(command: Command, document: &T) -> Option<Vec<u8>> {
+    let text = serde_json::to_vec(document).ok()?;
+    Some(framed(Header::new(command), &text))
 }
 
 /// A header with text behind it, cut to what the C library has room for. Both logs say they are `DumpDebug`.

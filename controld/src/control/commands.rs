@@ -210,7 +210,8 @@ fn denial(command: proto::Command, request: &Header) -> Option<Vec<u8>> {
         | C::DumpConfig
         | C::DumpRun
         | C::ReloadConfig
-        | C::SetConfig => None,
+        | C::SetConfig
+        | C::State => None,
     }
 }
 

@@ -72,6 +72,11 @@ fn daemon_node(node: u32) -> DaemonNode {
         fence_wall: WallSeconds(0),
         fence_time: Instant::default(),
         waits_for: None,
+        failures: 0,
+        config_error: None,
+        failed_by: Vec::new(),
+        clean: true,
+        merged: false,
     }
 }
 

@@ -28,6 +28,7 @@ mod peer;
 mod plocks;
 mod queries;
 mod request;
+mod state;
 mod text;
 
 #[cfg(test)]
@@ -35,9 +36,11 @@ mod golden;
 #[cfg(test)]
 mod tests;
 
+use dlm_core::event::AgentOutcome;
 use dlm_core::snapshot::Snapshot;
-use dlm_core::types::{LockspaceName, NodeId};
-use std::collections::BTreeMap;
+use dlm_core::types::{Instant, LockspaceName, NodeId};
+use dlmcontrol::state::DaemonPhase;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -47,7 +50,7 @@ pub use listener::{COMMANDS_MAX, bind};
 pub use log_ring::LogRing;
 pub use peer::Access;
 pub use plocks::plocks_text;
-pub use queries::{Sources, monotonic_seconds, serve_queries, start_query_thread};
+pub use queries::{Sources, clock, serve_queries, start_query_thread};
 pub use request::fuzz_request;
 
 /// What the query socket shows. The driver publishes a new one after each batch of events, and before it replies to a
@@ -62,8 +65,30 @@ pub struct Published {
     pub zombies: usize,
     /// Options, one `name=value` a line with a newline each (spec/cli.md, `dump_config`).
     pub config: Arc<str>,
+    /// Where the daemon is in its life.
+    pub phase: DaemonPhase,
+    /// Fence agents of ours that run or have run, by victim, oldest first.
+    pub attempts: Arc<Attempts>,
     /// Run records (spec/control-socket.md section 7); empty where there are none.
     pub runs: Arc<str>,
+}
+
+/// The last fence agents of each victim, oldest first.
+pub type Attempts = BTreeMap<NodeId, VecDeque<Attempt>>;
+
+/// A fence agent that this node has run, or runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Name of the device in dlm.conf.
+    pub device: String,
+    /// The program.
+    pub agent: String,
+    /// When it was started.
+    pub started: Instant,
+    /// When and how it ended; `None` while it runs.
+    pub ended: Option<(Instant, AgentOutcome)>,
+    /// The end of what it wrote.
+    pub output: String,
 }
 
 /// What clients ask of the driver. A reply that is dropped unsent reads as failure on the client's side.

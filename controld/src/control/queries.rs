@@ -4,9 +4,10 @@
 use super::listener::{self, Rooms, Served};
 use super::peer::{Access, Peer, Trust};
 use super::request::{self, EchoedName, HEADER_BYTES, Query};
-use super::{Command, ControlError, LogRing, Published, answer};
+use super::{Command, ControlError, LogRing, Published, answer, state};
 use dlm_core::types::LockspaceName;
 use dlmcontrol::proto;
+use dlmcontrol::state::Time;
 use nix::time::{ClockId, clock_gettime};
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
@@ -24,6 +25,12 @@ const CLIENT_MAX: Duration = Duration::from_secs(10);
 /// swapped out, and lasts as long as its client takes to read it.
 const TEXTS_MAX: usize = 8;
 
+/// Milliseconds in a second.
+const MS_PER_SECOND: u64 = 1000;
+
+/// Nanoseconds in a millisecond.
+const NANOS_PER_MS: u64 = 1_000_000;
+
 /// The thread needs little: its tasks are on the heap.
 const THREAD_STACK: usize = 256 * 1024;
 
@@ -38,8 +45,10 @@ pub struct Sources {
     pub plock_log: LogRing,
     /// Takes [`Command::DumpPlocks`]: POSIX locks change too often to be published.
     pub commands: mpsc::Sender<Command>,
-    /// Seconds of the monotonic clock: [`monotonic_seconds`] but in tests.
-    pub clock: fn() -> u64,
+    /// When the daemon began.
+    pub started: Time,
+    /// Both clocks now: [`clock`] but in tests.
+    pub clock: fn() -> Time,
 }
 
 /// Published state, and the time at which it is shown.
@@ -48,11 +57,16 @@ pub(crate) struct Clocked<'a> {
     pub(crate) monotime: u64,
 }
 
-/// Seconds of `CLOCK_MONOTONIC`; 0 where there is none, which Linux does not know.
+/// Both clocks now; 0 where there is none, which Linux does not know.
 #[must_use]
-pub fn monotonic_seconds() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC);
-    now.ok().and_then(|now| u64::try_from(now.tv_sec()).ok()).unwrap_or(0)
+pub fn clock() -> Time {
+    let read = |clock| {
+        let (seconds, nanos) = clock_gettime(clock).map_or((0, 0), |t| (t.tv_sec(), t.tv_nsec()));
+        let seconds = u64::try_from(seconds).unwrap_or(0);
+        let nanos = u64::try_from(nanos).unwrap_or(0);
+        seconds.saturating_mul(MS_PER_SECOND).saturating_add(nanos / NANOS_PER_MS)
+    };
+    Time { boot_ms: read(ClockId::CLOCK_MONOTONIC), wall_ms: read(ClockId::CLOCK_REALTIME) }
 }
 
 /// Starts the thread that answers queries on `listener`, which [`super::bind`] made. It runs as long as the process.
@@ -141,6 +155,11 @@ async fn answer_of(query: &Query, sources: &Sources) -> Option<Vec<u8>> {
         Query::DumpDebug => Some(log(&sources.debug_log)),
         Query::DumpLogPlock => Some(log(&sources.plock_log)),
         Query::DumpPlocks(name) => plocks(name, sources).await,
+        Query::State => {
+            let published = sources.published.borrow().clone();
+            let state = state::state(&published, sources.started, (sources.clock)());
+            answer::document(proto::Command::State, &state)
+        }
         Query::DumpConfig
         | Query::DumpRun
         | Query::LockspaceInfo(_)
@@ -149,7 +168,7 @@ async fn answer_of(query: &Query, sources: &Sources) -> Option<Vec<u8>> {
         | Query::LockspaceNodes { .. }
         | Query::Status => {
             let published = sources.published.borrow().clone();
-            let monotime = (sources.clock)();
+            let monotime = (sources.clock)().boot_ms / MS_PER_SECOND;
             answer::state(query, &Clocked { published: &published, monotime })
         }
     }

@@ -55,6 +55,8 @@ pub(crate) enum Query {
         max: usize,
     },
     Status,
+    /// The JSON document.
+    State,
 }
 
 impl Query {
@@ -77,6 +79,7 @@ impl Query {
             C::DumpStatus => Self::Status,
             C::DumpConfig => Self::DumpConfig,
             C::DumpRun => Self::DumpRun,
+            C::State => Self::State,
             C::FsRegister
             | C::FsUnregister
             | C::FsNotified
@@ -91,10 +94,10 @@ impl Query {
 }
 
 impl Query {
-    /// The answer may be as long as [`proto::DUMP_MAX`].
+    /// The answer may be long: some 1 MiB.
     pub(crate) const fn is_text(&self) -> bool {
         match self {
-            Self::DumpDebug | Self::DumpLogPlock | Self::DumpPlocks(_) => true,
+            Self::DumpDebug | Self::DumpLogPlock | Self::DumpPlocks(_) | Self::State => true,
             Self::DumpConfig
             | Self::DumpRun
             | Self::LockspaceInfo(_)
@@ -165,7 +168,8 @@ impl Order {
             | C::DumpLogPlock
             | C::DumpStatus
             | C::DumpConfig
-            | C::DumpRun => Err(unknown),
+            | C::DumpRun
+            | C::State => Err(unknown),
         }
     }
 }

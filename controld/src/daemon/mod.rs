@@ -110,7 +110,8 @@ fn serve(config: Config, logger: &Logger, readiness: Readiness) -> u8 {
         debug_log: logger.ring(),
         plock_log: logger.plock_ring(),
         commands: commands.clone(),
-        clock: control::monotonic_seconds,
+        started: control::clock(),
+        clock: control::clock,
     };
     if let Err(error) = control::start_query_thread(sockets.queries, sources) {
         return refuse(logger, readiness, &error.to_string());

@@ -27,6 +27,7 @@ use dlm_core::event::{AgentOutcome, Event, Token};
 use dlm_core::options::{Setup, Switch};
 use dlm_core::plock::PlockInfo;
 use dlm_core::types::{LockspaceName, NodeId};
+use dlmcontrol::state::DaemonPhase;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,7 +118,10 @@ async fn connect(
     clients: Clients,
     published: watch::Sender<Arc<Published>>,
 ) -> Result<(Driver, Inputs, Devices), StartError> {
-    let seams = open_seams(&config, logger).await?;
+    let phase = |phase| {
+        published.send_modify(|shown| Arc::make_mut(shown).phase = phase);
+    };
+    let seams = open_seams(&config, logger, &phase).await?;
     clients.listener.set_nonblocking(true).map_err(StartError::Socket)?;
     let listener =
         tokio::net::UnixListener::from_std(clients.listener).map_err(StartError::Socket)?;
@@ -143,14 +147,22 @@ async fn connect(
 }
 
 #[cfg(not(feature = "testbed"))]
-async fn open_seams(config: &Config, logger: &Logger) -> Result<Seams, StartError> {
-    open_real_seams(config, logger).await
+async fn open_seams(
+    config: &Config,
+    logger: &Logger,
+    phase: &impl Fn(DaemonPhase),
+) -> Result<Seams, StartError> {
+    open_real_seams(config, logger, phase).await
 }
 
 #[cfg(feature = "testbed")]
-async fn open_seams(config: &Config, logger: &Logger) -> Result<Seams, StartError> {
+async fn open_seams(
+    config: &Config,
+    logger: &Logger,
+    phase: &impl Fn(DaemonPhase),
+) -> Result<Seams, StartError> {
     let Some(place) = crate::testbed::place() else {
-        return open_real_seams(config, logger).await;
+        return open_real_seams(config, logger, phase).await;
     };
     let (cluster_events, from_cluster) = mpsc::channel(EVENTS_WAITING_MAX);
     let (kernel_events, from_kernel) = mpsc::channel(EVENTS_WAITING_MAX);
@@ -177,18 +189,26 @@ async fn open_seams(config: &Config, logger: &Logger) -> Result<Seams, StartErro
             (opened.cluster, configuration)
         }
     };
+    phase(DaemonPhase::Unfencing);
     unfence(config, configuration.local, logger).await?;
+    phase(DaemonPhase::Kernel);
     warn(config, logger);
     let (kernel, devices) = (opened.kernel, None);
     Ok(Seams { cluster, kernel, from_cluster, from_kernel, plocks, configuration, devices })
 }
 
 /// Corosync and this machine's kernel.
-async fn open_real_seams(config: &Config, logger: &Logger) -> Result<Seams, StartError> {
+async fn open_real_seams(
+    config: &Config,
+    logger: &Logger,
+    phase: &impl Fn(DaemonPhase),
+) -> Result<Seams, StartError> {
     let root = Root::default();
     let corosync::Started { mut cluster, feed, configuration } = connect_corosync(logger).await?;
     refuse_uncontrolled(&root, &mut cluster, &configuration, logger)?;
+    phase(DaemonPhase::Unfencing);
     unfence(config, configuration.local, logger).await?;
+    phase(DaemonPhase::Kernel);
     warn(config, logger);
 
     let sink: LogSink = {

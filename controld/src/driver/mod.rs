@@ -24,6 +24,7 @@ use dlm_core::event::Event;
 use dlm_core::message::Message;
 use dlm_core::options::Switch;
 use dlm_core::types::NodeId;
+use dlmcontrol::state::DaemonPhase;
 use inputs::Input;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -262,6 +263,11 @@ impl Driver {
             agents: self.agents.pids(),
             zombies: self.agents.killed(),
             config: Arc::clone(&self.config_text),
+            phase: match self.end {
+                Some(_) => DaemonPhase::Ending,
+                None => DaemonPhase::Running,
+            },
+            attempts: self.agents.attempts(),
             runs: Arc::from(""),
         };
         self.outputs.published.send_replace(Arc::new(published));

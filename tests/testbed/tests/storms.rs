@@ -5,6 +5,7 @@ mod common;
 
 use common::{fail, rest, sound};
 use dlm_core::snapshot::Wait;
+use dlm_core::waiting::FenceWait;
 use testbed::harness::{Pace, World};
 use testbed::power::Behaviour;
 
@@ -78,9 +79,8 @@ fn storm(seed: u64, nodes: u32, pace: Pace) {
 /// This node waits for the removal of nodes that merged from another partition.
 fn is_merged(world: &World, node: u32) -> bool {
     let Some(snapshot) = world.snapshot(node) else { return false };
-    let waits = |name: &Option<String>| name.as_ref().is_some_and(|text| text.contains("merged"));
     snapshot.stateful_merge_wait
-        || snapshot.nodes.iter().any(|node| waits(&node.waits_for))
+        || snapshot.nodes.iter().any(|node| node.waits_for == Some(FenceWait::Merge))
         || snapshot.lockspaces.iter().any(|ls| matches!(ls.wait, Some(Wait::Disallowed(_))))
 }
 

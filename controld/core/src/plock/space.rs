@@ -132,6 +132,15 @@ impl Plocks {
         self.progress == Progress::Synchronised
     }
 
+    /// Once the lockspace runs: who sends us the state that we lack. `Some(None)`: nobody, until the next change.
+    pub(crate) fn awaited(&self) -> Option<Option<NodeId>> {
+        match (self.service, &self.progress) {
+            (Service::Off, _) | (_, Progress::Synchronised) => None,
+            (_, Progress::Needing) => Some(None),
+            (_, Progress::Receiving(incoming)) => Some(Some(incoming.sender())),
+        }
+    }
+
     /// A request of our kernel.
     pub(crate) fn request(&mut self, info: PlockInfo, voice: &Voice<'_>, out: &mut Out<'_>) {
         voice.detail(format!("read plock {}", Shown(&info)), out);

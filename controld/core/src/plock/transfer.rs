@@ -69,6 +69,11 @@ pub(super) enum Saved {
 }
 
 impl Incoming {
+    /// Who sends it.
+    pub(super) fn sender(&self) -> NodeId {
+        self.from
+    }
+
     /// # Errors
     /// There is no more room.
     pub(super) fn save(&mut self, saved: Saved) -> Result<(), &'static str> {

@@ -1,0 +1,170 @@
+//! Collects what is waited for after each step. A state that waits and is not found here is a fault: the simulated
+//! worlds of the tests look for lockspaces that neither run nor wait for anything.
+
+use crate::core::Core;
+use crate::fence_work::Blocked;
+use crate::group::Membership;
+use crate::lockspace::{Lockspace, Phase};
+use crate::snapshot::Wait;
+use crate::types::NodeId;
+use crate::waiting::{FenceWait, LaneState, LaneWait, Subject, Unknown, Waited, Waiting};
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+impl Core {
+    /// Take stock; what was waited for before keeps its time.
+    pub(crate) fn note_waits(&mut self) {
+        let mut found = Vec::new();
+        self.daemon_waits(&mut found);
+        self.node_waits(&mut found);
+        self.lockspace_waits(&mut found);
+        let now = self.now;
+        let before = core::mem::take(&mut self.waits);
+        let since = |who: &Subject, what: &Waiting| {
+            let same = before.iter().find(|old| old.who == *who && old.what.is_like(what));
+            same.map_or(now, |old| old.since)
+        };
+        self.waits = found
+            .into_iter()
+            .map(|(who, what)| Waited { since: since(&who, &what), who, what })
+            .collect();
+    }
+
+    fn daemon_waits(&self, found: &mut Vec<(Subject, Waiting)>) {
+        let mut add = |what| found.push((Subject::Daemon, what));
+        let daemons = &self.world.daemons;
+        if !daemons.is_settled() {
+            let silent = daemons.awaited_members();
+            add(if !daemons.is_member(daemons.our_node) {
+                Waiting::DaemonGroup
+            } else if silent.is_empty() {
+                Waiting::Proposal
+            } else {
+                Waiting::Protocols(silent)
+            });
+        }
+        let merged: BTreeSet<NodeId> = self.merged_members().collect();
+        if !merged.is_empty() {
+            add(if daemons.merge_wait {
+                Waiting::MergedOperator(merged)
+            } else {
+                Waiting::MergedRemoval(merged)
+            });
+        }
+        if let Some(why) = self.unknown() {
+            add(Waiting::FencingUnknown(why));
+        }
+        let cluster = &self.world.cluster;
+        let nowhere: BTreeSet<NodeId> = cluster.without_address().collect();
+        if !nowhere.is_empty() {
+            add(Waiting::Addresses(nowhere));
+        }
+        if let Some(lane) = cluster.lane_wait() {
+            add(Waiting::Kernel(lane));
+        }
+    }
+
+    fn merged_members(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let members = self.world.daemons.members();
+        members
+            .filter(|(_, node)| matches!(node.membership, Membership::Merged { .. }))
+            .map(|(id, _)| id)
+    }
+
+    /// Why fence-in-progress is unknown, which holds all lockspaces back (see `fipu`). Before the protocol is settled
+    /// that is what is waited for.
+    fn unknown(&self) -> Option<Unknown> {
+        let daemons = &self.world.daemons;
+        let fencing = &daemons.fencing;
+        if !fencing.unknown || !self.world.setup.fixed.fencing.is_on() || !daemons.is_settled() {
+            return None;
+        }
+        let members = |wanted: &dyn Fn(&crate::group::Daemon) -> bool| -> BTreeSet<NodeId> {
+            daemons.members().filter(|(_, node)| wanted(node)).map(|(id, _)| id).collect()
+        };
+        Some(match self.held_up() {
+            Some(FenceWait::Rings) => Unknown::Rings,
+            Some(FenceWait::Quorum) => Unknown::Quorum,
+            Some(_) => Unknown::Merge,
+            None if !fencing.startup.is_empty() => Unknown::Startup(fencing.startup.clone()),
+            None if fencing.wait_clear || fencing.lost_witness => {
+                Unknown::Clearance(members(&|node| node.may_know && !node.says_unknown))
+            }
+            None if !daemons.no_victims() => Unknown::Victims(daemons.victims()),
+            None => Unknown::Agreement(members(&|node| !node.says_unknown)),
+        })
+    }
+
+    /// What holds up all fencing.
+    fn held_up(&self) -> Option<FenceWait> {
+        let daemons = &self.world.daemons;
+        if !daemons.is_settled() {
+            return Some(FenceWait::Protocol);
+        }
+        match daemons.blocked_by(&self.world.cluster, &self.world.setup) {
+            Some(Blocked::Ring) => Some(FenceWait::Rings),
+            Some(Blocked::Quorum) => Some(FenceWait::Quorum),
+            None if !self.world.setup.two_node && self.merged_members().next().is_some() => {
+                Some(FenceWait::Merge)
+            }
+            None => None,
+        }
+    }
+
+    fn node_waits(&self, found: &mut Vec<(Subject, Waiting)>) {
+        let daemons = &self.world.daemons;
+        let setup = &self.world.setup;
+        for node in &daemons.fencing.startup {
+            let wait = self.held_up().unwrap_or_else(|| {
+                let until = daemons.delay_end(setup, self.now);
+                if setup.fixed.startup_fencing.is_on() {
+                    FenceWait::JoinDelay { until }
+                } else {
+                    FenceWait::Operator
+                }
+            });
+            found.push((Subject::Node(*node), Waiting::Startup(wait)));
+        }
+        for (id, node) in daemons.nodes.iter().filter(|(_, node)| node.victim.needs_fencing()) {
+            // A failure in the middle of a step was looked at by its end.
+            let wait = node.victim.waits_for.clone().unwrap_or(FenceWait::Protocol);
+            found.push((Subject::Node(*id), Waiting::Fence(wait)));
+        }
+    }
+
+    fn lockspace_waits(&self, found: &mut Vec<(Subject, Waiting)>) {
+        for lockspace in self.lockspaces.values() {
+            let mut add = |what| found.push((Subject::Lockspace(lockspace.name.clone()), what));
+            match lockspace.phase {
+                Phase::Queued => add(Waiting::Queued),
+                Phase::Joining => add(Waiting::Join),
+                Phase::Rejoining => add(Waiting::Rejoin),
+                Phase::Leaving => add(Waiting::Leave),
+                Phase::Member | Phase::Releasing { .. } | Phase::Gone { .. } => {}
+            }
+            if let Some(wait) = &lockspace.wait {
+                add(Waiting::Change(wait.clone()));
+            }
+            if let Some(lane) = lockspace.lane_wait().filter(|lane| !is_named(lane, lockspace)) {
+                add(Waiting::Kernel(lane));
+            }
+            let idle = lockspace.phase == Phase::Member && lockspace.changes.is_empty();
+            if let Some(from) = lockspace.plocks.awaited().filter(|_| idle && !lockspace.joining) {
+                add(Waiting::Plocks { from });
+            }
+            if let Some(awaited) = lockspace.withdraws.awaited() {
+                add(Waiting::WithdrawAnswer(awaited.clone()));
+            }
+        }
+        for stray in self.strays.values() {
+            let state = LaneState::Running { failures: 0 };
+            let lane = LaneWait { write: stray.write, state, queued: 0 };
+            found.push((Subject::Lockspace(stray.name.clone()), Waiting::Kernel(lane)));
+        }
+    }
+}
+
+/// A start that is held back for addresses is named by those.
+fn is_named(lane: &LaneWait, lockspace: &Lockspace) -> bool {
+    lane.state == LaneState::Held && matches!(lockspace.wait, Some(Wait::Comms(_)))
+}
