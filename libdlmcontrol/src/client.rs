@@ -175,6 +175,13 @@ impl Error {
         matches!(self, Self::Receive { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof)
     }
 
+    /// The daemon took longer than [`Client::with_timeout`] lets it.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+        matches!(self, Self::Receive { source, .. } | Self::Send { source, .. } if late.contains(&source.kind()))
+    }
+
     /// No daemon serves the socket.
     #[must_use]
     pub fn is_not_running(&self) -> bool {

@@ -14,6 +14,8 @@ const COMMAND_LEN: usize = 1024;
 pub enum Parsed {
     /// `-h`: usage, success.
     Help,
+    /// `--help`: usage and more, success.
+    LongHelp,
     /// `-V`: version, success.
     Version,
     /// No command among the words: usage, failure.
@@ -74,6 +76,10 @@ pub enum Command {
     RunList,
     /// Without effect in any daemon.
     DeadlockCheck(Vec<u8>),
+    /// One line and an exit code, about all or one lockspace.
+    Check(Option<Vec<u8>>),
+    /// What is waited for, in plain words, by all or one lockspace.
+    Explain(Option<Vec<u8>>),
 }
 
 /// How to do it: all options of the line, whatever the command.
@@ -95,6 +101,8 @@ pub struct Options {
     pub verbose: bool,
     /// `-w`: no line breaks within a lock.
     pub wide: bool,
+    /// `--json`
+    pub json: bool,
     /// `-i`: seconds to wait for a result; negative: until there is one.
     pub wait: i32,
 }
@@ -113,6 +121,7 @@ impl Default for Options {
             summary: false,
             verbose: false,
             wide: false,
+            json: false,
             wait: 0,
         }
     }
@@ -144,8 +153,13 @@ impl UsageError {
 /// # Errors
 /// An unknown option, or something that the command needs is missing or too long.
 pub fn parse(program: &[u8], words: &[Vec<u8>]) -> Result<Parsed, UsageError> {
-    let (found, operands) = getopt::split(LETTERS, words);
-    let mut options = Options::default();
+    let (long, words) = long_options(words);
+    if long.contains(&LongOption::Help) {
+        return Ok(Parsed::LongHelp);
+    }
+    let (found, operands) = getopt::split(LETTERS, &words);
+    let json = long.contains(&LongOption::Json);
+    let mut options = Options { json, ..Options::default() };
     for item in found {
         if let Some(complaint) = item.complaint(program) {
             return Err(UsageError::option(&complaint));
@@ -165,6 +179,26 @@ pub fn parse(program: &[u8], words: &[Vec<u8>]) -> Result<Parsed, UsageError> {
         }
     }
     Ok(Parsed::NoCommand)
+}
+
+/// Options that the C tool does not have; to its getopt they are errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LongOption {
+    Json,
+    Help,
+}
+
+/// Takes our long options out of the words before `--`.
+fn long_options(words: &[Vec<u8>]) -> (Vec<LongOption>, Vec<Vec<u8>>) {
+    let end = words.iter().position(|word| word == b"--").unwrap_or(words.len());
+    let (before, behind) = words.split_at_checked(end).unwrap_or((words, &[]));
+    let known = |word: &Vec<u8>| match word.as_slice() {
+        b"--json" => Some(LongOption::Json),
+        b"--help" => Some(LongOption::Help),
+        _ => None,
+    };
+    let others = before.iter().filter(|word| known(word).is_none()).chain(behind);
+    (before.iter().filter_map(known).collect(), others.cloned().collect())
 }
 
 impl Options {
@@ -191,6 +225,8 @@ fn command(word: &[u8], rest: &[Vec<u8>]) -> Option<Result<Command, UsageError>>
     Some(match word {
         b"ls" => Ok(Command::Ls(rest.first().cloned())),
         b"status" => Ok(Command::Status),
+        b"check" => Ok(Command::Check(rest.first().cloned())),
+        b"explain" => Ok(Command::Explain(rest.first().cloned())),
         b"dump" => Ok(Command::Dump),
         b"dump_config" => Ok(Command::DumpConfig),
         b"reload_config" => Ok(Command::ReloadConfig),

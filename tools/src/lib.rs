@@ -4,10 +4,14 @@
 //! compared to what the C tools print without a daemon or a kernel.
 
 pub mod args;
+pub mod check;
 pub mod device;
+pub mod explain;
 pub mod ffi;
 mod fields;
 pub mod getopt;
+mod insight;
+pub mod json;
 pub mod listing;
 pub mod lockdebug;
 pub mod lockdump;
@@ -16,3 +20,4 @@ pub mod run;
 pub mod status;
 pub mod stonith;
 pub mod usage;
+pub mod words;

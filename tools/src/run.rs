@@ -59,7 +59,11 @@ impl Tool<'_> {
     pub fn run(&mut self, invocation: &Invocation) -> io::Result<u8> {
         let client = &self.environment.client;
         let options = &invocation.options;
+        if options.json {
+            return self.insight(invocation);
+        }
         match &invocation.command {
+            Command::Check(_) | Command::Explain(_) => self.insight(invocation),
             Command::Ls(name) => self.ls(name.as_deref(), options),
             Command::Status => self.status(options),
             Command::Dump => self.dump(client.dump_debug()),

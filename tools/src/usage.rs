@@ -27,6 +27,32 @@ Options:
 
 ";
 
+/// What `--help` prints behind [`USAGE`]: the commands that the C tool does not have.
+pub const OURS: &str = "\
+Commands of this dlm_tool alone; they need the Rust dlm_controld:
+
+dlm_tool check [lockspace]
+  One line and an exit code, for scripts and resource agents:
+     0 runs                       20 corosync's rings do not agree
+     1 cannot be said             21 no quorum
+     2 no daemon                  22 waits for fencing
+     3 the daemon does not answer 23 merged partitions
+     4 no such lockspace          24 corosync's membership, addresses
+     5 the daemon is not ready    25 this node's kernel
+    10 joining                    26 other nodes' START
+    11 leaving                    27 gfs2 withdraws
+                                  28 POSIX locks are being transferred
+  Without a lockspace it is about the daemon and all lockspaces.
+
+dlm_tool explain [lockspace]
+  What is waited for, on which node, since when, what has been tried, and what
+  can be done about it, in plain words. Start here when something hangs.
+
+dlm_tool --json ls|status|check|explain|dump|dump_config|log_plock|plocks|run_list
+  The same for programs; status prints the daemon's whole state (docs/json.md).
+
+";
+
 /// What `-V` prints: the name as it was called, this package's version, and where the form of the line comes from.
 #[must_use]
 pub fn version(program: &[u8]) -> Vec<u8> {

@@ -193,7 +193,8 @@ fn lockspace(from: &snapshot::Lockspace) -> proto::Lockspace {
     }
     let completed = from.started.as_ref().map(|done| change(done, done.combined_seq));
     let pending = from.pending.as_ref().map(|(newest, oldest)| {
-        let (wait_condition, wait_messages) = from.wait.as_ref().map_or((0, 0), wait);
+        let (wait_condition, wait_messages) =
+            from.wait.as_ref().map_or((0, 0), |of| wait(of, newest));
         proto::Change { wait_condition, wait_messages, ..change(newest, *oldest) }
     });
     proto::Lockspace {
@@ -232,10 +233,13 @@ fn count(length: usize) -> i32 {
 }
 
 /// `wait_condition` and `wait_messages`. Waits that C does not have are shown as the one of C's that comes first among
-/// those they belong to: a member that the cluster does not list, or still lists, is a ring that has not settled.
-fn wait(wait: &Wait) -> (i32, i32) {
+/// those they belong to: a member that the cluster does not list, or still lists, is a ring that has not settled. Where
+/// our own START waits for something of this node, START messages are what is missing, ours among them.
+fn wait(wait: &Wait, change: &snapshot::Change) -> (i32, i32) {
     match wait {
-        Wait::Stop | Wait::Comms(_) | Wait::Withdraw(_) => (proto::WAIT_NONE, 0),
+        Wait::Stop | Wait::Comms(_) | Wait::Withdraw(_) => {
+            (count(change.members.iter().filter(|member| !member.start).count()), 1)
+        }
         Wait::Ring | Wait::NodeGone(_) | Wait::Ghost(_) => (proto::WAIT_RINGID, 0),
         Wait::Quorum => (proto::WAIT_QUORUM, 0),
         Wait::Fencing(_) => (proto::WAIT_FENCING, 0),

@@ -21,6 +21,10 @@ fn act(program: &[u8], words: &[Vec<u8>]) -> io::Result<u8> {
     let mut err = io::stderr().lock();
     let code = match args::parse(program, words) {
         Ok(Parsed::Help) => out.write_all(usage::USAGE.as_bytes()).map(|()| 0),
+        Ok(Parsed::LongHelp) => out
+            .write_all(usage::USAGE.as_bytes())
+            .and_then(|()| out.write_all(usage::OURS.as_bytes()))
+            .map(|()| 0),
         Ok(Parsed::NoCommand) => out.write_all(usage::USAGE.as_bytes()).map(|()| 1),
         Ok(Parsed::Version) => out.write_all(&usage::version(program)).map(|()| 0),
         Ok(Parsed::Run(invocation)) => {
