@@ -3,6 +3,10 @@
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 SBINDIR ?= $(PREFIX)/sbin
+# Debian's own: LIBDIR=/usr/lib/x86_64-linux-gnu
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 UDEVRULESDIR ?= $(PREFIX)/lib/udev/rules.d
 MODULESLOADDIR ?= $(PREFIX)/lib/modules-load.d
@@ -12,6 +16,10 @@ ENVFILE ?= $(SYSCONFDIR)/$(if $(wildcard /etc/debian_version),default,sysconfig)
 CARGO ?= cargo
 RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
 PROGRAMS = dlm_controld dlm_tool dlm_stonith
+# The file's name as with the C library: a packager's file lists stay as they are.
+LIBRARY = libdlmcontrol.so.3.2
+LIBRARY_LINKS = libdlmcontrol.so.3 libdlmcontrol.so
+CAPI = libdlmcontrol/capi
 
 .DEFAULT_GOAL := build
 .PHONY: help build check needs vm-needs demo demo-vm bench-recovery install uninstall clean
@@ -19,8 +27,8 @@ PROGRAMS = dlm_controld dlm_tool dlm_stonith
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
 
-build: ## release binaries of the daemon and its tools
-	$(CARGO) build --release --locked -p dlm-controld -p dlm-tools
+build: ## release binaries of the daemon, its tools and the C library
+	$(CARGO) build --release --locked -p dlm-controld -p dlm-tools -p libdlmcontrol-capi
 
 check: ## all gates; SKIP=fmt,vm leaves some out, TIERS=unit,doc runs those alone, VM_SCENARIOS='kill hang' chooses scenarios
 	@tests/check/run
@@ -45,10 +53,17 @@ bench-recovery: vm-needs build ## this daemon beside Debian's C daemon on the sa
 # No dependency on build: `make install` runs as root, who need not have a compiler.
 install: ## what `make build` made, with unit and rules, to DESTDIR= and PREFIX=/usr/local
 	install -d '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(UNITDIR)' '$(DESTDIR)$(UDEVRULESDIR)' \
-		'$(DESTDIR)$(MODULESLOADDIR)' '$(DESTDIR)$(dir $(ENVFILE))'
+		'$(DESTDIR)$(MODULESLOADDIR)' '$(DESTDIR)$(dir $(ENVFILE))' \
+		'$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(PKGCONFIGDIR)'
 	for program in $(PROGRAMS); do \
 		install -m 0755 "$(RELEASE)/$$program" '$(DESTDIR)$(SBINDIR)' || exit 1; \
 	done
+	install -m 0644 $(RELEASE)/libdlmcontrol_c.so '$(DESTDIR)$(LIBDIR)/$(LIBRARY)'
+	for link in $(LIBRARY_LINKS); do ln -sf $(LIBRARY) "$(DESTDIR)$(LIBDIR)/$$link" || exit 1; done
+	install -m 0644 $(CAPI)/include/libdlmcontrol.h '$(DESTDIR)$(INCLUDEDIR)'
+	sed 's,@PREFIX@,$(PREFIX),; s,@LIBDIR@,$(LIBDIR),; s,@INCLUDEDIR@,$(INCLUDEDIR),' \
+		$(CAPI)/libdlmcontrol.pc.in > '$(DESTDIR)$(PKGCONFIGDIR)/libdlmcontrol.pc'
+	chmod 0644 '$(DESTDIR)$(PKGCONFIGDIR)/libdlmcontrol.pc'
 	sed 's,/usr/sbin/,$(SBINDIR)/,' contrib/systemd/dlm.service > '$(DESTDIR)$(UNITDIR)/dlm.service'
 	chmod 0644 '$(DESTDIR)$(UNITDIR)/dlm.service'
 	install -m 0644 contrib/udev/51-dlm.rules '$(DESTDIR)$(UDEVRULESDIR)'
@@ -57,7 +72,9 @@ install: ## what `make build` made, with unit and rules, to DESTDIR= and PREFIX=
 
 uninstall: ## removes what install put there, but not the options in its environment file
 	rm -f $(PROGRAMS:%='$(DESTDIR)$(SBINDIR)/%') '$(DESTDIR)$(UNITDIR)/dlm.service' \
-		'$(DESTDIR)$(UDEVRULESDIR)/51-dlm.rules' '$(DESTDIR)$(MODULESLOADDIR)/dlm.conf'
+		'$(DESTDIR)$(UDEVRULESDIR)/51-dlm.rules' '$(DESTDIR)$(MODULESLOADDIR)/dlm.conf' \
+		$(patsubst %,'$(DESTDIR)$(LIBDIR)/%',$(LIBRARY) $(LIBRARY_LINKS)) \
+		'$(DESTDIR)$(INCLUDEDIR)/libdlmcontrol.h' '$(DESTDIR)$(PKGCONFIGDIR)/libdlmcontrol.pc'
 
 clean: ## removes everything that was built, virtual machines' images included
 	$(CARGO) clean

@@ -10,6 +10,7 @@ use crate::proto::{
 use crate::status::StatusRecord;
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::time::{Duration, Instant};
@@ -452,6 +453,14 @@ impl Client {
         Ok(String::from_utf8_lossy(reply.name_bytes()).into_owned())
     }
 
+    /// Asks for a search for deadlocks, which no daemon has ever made.
+    ///
+    /// # Errors
+    /// Name, connection.
+    pub fn deadlock_check(&self, lockspace: &[u8]) -> Result<()> {
+        self.command(&named(Command::DeadlockCheck, lockspace)?, &[]).map(drop)
+    }
+
     /// Asks what became of a command, once a second until it is done or `wait` is over. `flags`: `RUN_CHECK_*`.
     ///
     /// # Errors
@@ -559,6 +568,20 @@ pub struct FsResult {
 #[derive(Debug)]
 pub struct FsConnection {
     connection: Connection,
+}
+
+/// The connection as a descriptor, for a caller that keeps it, such as one in C.
+impl From<FsConnection> for OwnedFd {
+    fn from(connection: FsConnection) -> Self {
+        connection.connection.stream.into()
+    }
+}
+
+impl From<OwnedFd> for FsConnection {
+    fn from(fd: OwnedFd) -> Self {
+        let (operation, socket) = (Command::FsRegister, Socket::Command);
+        Self { connection: Connection { stream: fd.into(), operation, socket } }
+    }
 }
 
 impl FsConnection {

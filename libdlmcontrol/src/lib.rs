@@ -19,6 +19,7 @@
 
 pub mod client;
 pub mod proto;
+pub mod report;
 #[cfg(feature = "state")]
 pub mod state;
 pub mod status;

@@ -17,7 +17,6 @@ pub mod lockdebug;
 pub mod lockdump;
 pub mod number;
 pub mod run;
-pub mod status;
 pub mod stonith;
 pub mod usage;
 pub mod words;

@@ -4,9 +4,10 @@ use crate::args::{Command, Invocation, Options};
 use crate::device::{Creation, Devices};
 use crate::listing::{self, Listed, Nodes};
 use crate::lockdebug::{self, Active, DebugFiles, Report, View};
-use crate::{lockdump, status};
+use crate::lockdump;
 use dlmcontrol::client::{Client, Error};
 use dlmcontrol::proto::{self, Lockspace, NAME_LEN, NodeList};
+use dlmcontrol::report;
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt as _;
@@ -120,8 +121,8 @@ impl Tool<'_> {
     /// Always succeeds: pacemaker's agent looks at the text alone.
     fn status(&mut self, options: &Options) -> io::Result<u8> {
         let text = match self.environment.client.status() {
-            Ok(records) if options.verbose => status::verbose(&records),
-            Ok(records) => status::brief(&records, wall_clock_seconds()),
+            Ok(records) if options.verbose => report::verbose(&records),
+            Ok(records) => report::brief(&records, wall_clock_seconds()),
             Err(Error::Connect { .. }) => "cannot connect to dlm_controld\n".to_owned(),
             Err(Error::Send { .. }) => "cannot send to dlm_controld\n".to_owned(),
             Err(error) => {

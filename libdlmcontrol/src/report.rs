@@ -1,7 +1,7 @@
 //! The text of `dlm_tool status` (spec/cli.md section 4), short and as `status -v`, from the status stream.
 
-use dlmcontrol::proto::StatusKind;
-use dlmcontrol::status::{DaemonStatus, NodeStatus, StatusRecord};
+use crate::proto::StatusKind;
+use crate::status::{DaemonStatus, NodeStatus, StatusRecord};
 use std::fmt::Write as _;
 
 /// What stands for a start-up node that has not been seen: the C tool never fills in its id, and support tools compare
