@@ -3,11 +3,17 @@
 //!
 //! `record` has the nouns; `resource` the locks of one file, `resources` all of a lockspace; `space` takes requests and messages,
 //! `results` puts the answers in order, `ownership` and `transfer` are the two further parts of the protocol. `lockspace` is where a
-//! lockspace's life meets them, `dump` what `dlm_tool plocks` shows, `voice` how all of them speak.
+//! lockspace's life meets them, `dump` what `dlm_tool plocks` shows, `voice` how all of them speak. Below `resource`: `locks` is what
+//! a request does to the locks, `pass` how waiters get theirs, `list`, `ranges` and `freed` find what overlaps.
 
 mod dump;
+mod freed;
+mod list;
+mod locks;
 mod lockspace;
 mod ownership;
+mod pass;
+mod ranges;
 mod record;
 mod resource;
 mod resources;

@@ -3,13 +3,21 @@
 //! The rules are those of spec/plocks.md section 3, list order included: `F_GETLK` names the first lock in the way, a
 //! joiner is sent the locks in their order, so replicas agree only if all of them keep it. Nothing is ever merged.
 //!
+//! Cost, with n locks here: a lock, an unlock, a test takes O(log n) and O(log n) for each lock of the holder that it
+//! touches; a close and a purge O(log n) for each entry that they remove; a pass over the waiters see `pass`.
+//!
 //! A range whose start is behind its end comes from no kernel (fcntl refuses it) and has no meaning in the rules. It is
 //! never stored: `lock` answers [`Answer::Invalid`], the rest changes nothing. Check with [`Resource::accepts`] at the
 //! border, to answer EINVAL.
 
+use super::freed::Freed;
+use super::list::List;
+use super::locks::Locks;
+use super::pass;
 use super::record::{Holder, Mode, PlockInfo};
 use crate::types::NodeId;
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 
 /// A granted lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,19 +47,8 @@ impl Lock {
         }
     }
 
-    const fn overlaps(&self, other: &Self) -> bool {
-        self.start <= other.end && other.start <= self.end
-    }
-
-    const fn covers(&self, other: &Self) -> bool {
+    pub(super) const fn covers(&self, other: &Self) -> bool {
         self.start <= other.start && other.end <= self.end
-    }
-
-    /// One of the two cannot be there while the other is.
-    fn conflicts(&self, other: &Self) -> bool {
-        self.overlaps(other)
-            && self.holder != other.holder
-            && (self.mode == Mode::Write || other.mode == Mode::Write)
     }
 }
 
@@ -68,26 +65,30 @@ pub enum Answer {
     Invalid,
 }
 
-/// A lock or a waiter, and whether its owner's SYNC message for it is still to come (spec/plocks.md section 5).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Entry<T> {
-    item: T,
-    syncing: bool,
+/// The locks and waiters of one inode. Two are equal if they hold the same in the same order: how they came to it leaves
+/// no trace.
+#[derive(Clone, Debug, Default)]
+pub struct Resource {
+    locks: Locks,
+    /// First come, first tried.
+    waiters: List<PlockInfo>,
+    /// Where a waiter may have become free to go since the waiters ran; empty while nobody waits.
+    freed: Freed,
 }
 
-impl<T> Entry<T> {
-    const fn new(item: T) -> Self {
-        Self { item, syncing: false }
+impl PartialEq for Resource {
+    fn eq(&self, other: &Self) -> bool {
+        self.locks == other.locks && self.waiters == other.waiters
     }
 }
 
-/// The locks and waiters of one inode.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Resource {
-    /// In list order.
-    locks: Vec<Entry<Lock>>,
-    /// First come, first tried.
-    waiters: Vec<Entry<PlockInfo>>,
+impl Eq for Resource {}
+
+impl Hash for Resource {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.locks.hash(state);
+        self.waiters.hash(state);
+    }
 }
 
 impl Resource {
@@ -99,13 +100,16 @@ impl Resource {
 
     /// LOCK. The waiters are not run.
     pub fn lock(&mut self, request: &PlockInfo) -> Answer {
+        let wanted = Lock::of(request);
         if !Self::accepts(request.start, request.end) {
             Answer::Invalid
-        } else if self.get(request).is_none() {
-            self.insert(Lock::of(request));
+        } else if self.locks.in_the_way(&wanted).is_none() {
+            if self.locks.insert(wanted) && !self.waiters.is_empty() {
+                self.freed.lowered(&wanted);
+            }
             Answer::Granted
         } else if request.wait {
-            self.waiters.push(Entry::new(*request));
+            self.waiters.push(*request);
             Answer::Queued
         } else {
             Answer::Conflict
@@ -114,54 +118,61 @@ impl Resource {
 
     /// UNLOCK. With CLOSE the holder's waiters go as well, in their order, into `cleared`. The waiters are not run.
     pub fn unlock(&mut self, request: &PlockInfo, cleared: &mut Vec<PlockInfo>) {
-        if Self::accepts(request.start, request.end) {
-            self.remove(&Lock::of(request));
-        }
         if request.is_close() {
-            let gone = |waiter: &Entry<PlockInfo>| waiter.item.holder() == request.holder();
-            cleared.extend(self.waiters.iter().filter(|w| gone(w)).map(|waiter| waiter.item));
-            self.waiters.retain(|waiter| !gone(waiter));
+            let of_holder: Vec<u64> = self.waiters.of_holder(request.holder()).collect();
+            cleared.extend(of_holder.into_iter().filter_map(|seq| self.waiters.remove(seq)));
         }
+        if Self::accepts(request.start, request.end) {
+            let waited_for = !self.waiters.is_empty();
+            self.locks.remove(&Lock::of(request), |lost| {
+                if waited_for {
+                    self.freed.lost(lost);
+                }
+            });
+        }
+        self.forget_freed();
     }
 
     /// GET: the first lock in list order that is in the way.
     #[must_use]
     pub fn get(&self, request: &PlockInfo) -> Option<Lock> {
-        let wanted = Lock::of(request);
-        if !Self::accepts(request.start, request.end) {
-            return None;
-        }
-        self.locks.iter().map(|lock| lock.item).find(|lock| lock.conflicts(&wanted))
+        let accepted = Self::accepts(request.start, request.end);
+        self.locks.in_the_way(&Lock::of(request)).filter(|_| accepted)
     }
 
     /// CANCEL: removes the first waiter equal in node, owner, pid, range and mode. Whether there was one.
     pub fn cancel(&mut self, request: &PlockInfo) -> bool {
         let wanted = Lock::of(request);
-        let found = self.waiters.iter().position(|waiter| Lock::of(&waiter.item) == wanted);
-        if let Some(at) = found {
-            self.waiters.remove(at);
-        }
-        found.is_some()
+        let same = |seq: &u64| self.waiters.get(*seq).is_some_and(|w| Lock::of(&w) == wanted);
+        let found = self.waiters.own(&wanted).find(same);
+        let cancelled = found.and_then(|seq| self.waiters.remove(seq)).is_some();
+        self.forget_freed();
+        cancelled
     }
 
     /// One pass over the waiters in their order: each that nothing is in the way of now gets its lock and is put into
     /// `granted`. A waiter granted late in the pass does not lead to a second try of those before it.
     pub fn run_waiters(&mut self, granted: &mut Vec<PlockInfo>) {
-        for waiter in core::mem::take(&mut self.waiters) {
-            if self.get(&waiter.item).is_none() {
-                self.insert(Lock::of(&waiter.item));
-                granted.push(waiter.item);
-            } else {
-                self.waiters.push(waiter);
-            }
+        if !self.waiters.is_empty() {
+            pass::run(&mut self.locks, &mut self.waiters, &mut self.freed, granted);
         }
+        self.forget_freed();
     }
 
     /// Drops the locks and waiters of a node that is gone; how many there were. The waiters are not run.
     pub fn purge(&mut self, node: NodeId) -> usize {
         let before = self.locks.len().saturating_add(self.waiters.len());
-        self.locks.retain(|lock| lock.item.holder.node != node);
-        self.waiters.retain(|waiter| waiter.item.node != node);
+        let waiters: Vec<u64> = self.waiters.of_node(node).collect();
+        for seq in waiters {
+            self.waiters.remove(seq);
+        }
+        let waited_for = !self.waiters.is_empty();
+        self.locks.purge(node, |lost| {
+            if waited_for {
+                self.freed.lost(lost);
+            }
+        });
+        self.forget_freed();
         before.saturating_sub(self.locks.len()).saturating_sub(self.waiters.len())
     }
 
@@ -169,7 +180,7 @@ impl Resource {
     pub fn push_lock(&mut self, lock: Lock) -> bool {
         let accepted = Self::accepts(lock.start, lock.end);
         if accepted {
-            self.locks.push(Entry::new(lock));
+            self.locks.push(lock);
         }
         accepted
     }
@@ -178,29 +189,23 @@ impl Resource {
     pub fn push_waiter(&mut self, info: PlockInfo) -> bool {
         let accepted = Self::accepts(info.start, info.end);
         if accepted {
-            self.waiters.push(Entry::new(info));
+            self.waiters.push(info);
+            self.freed.untried(&Lock::of(&info));
         }
         accepted
     }
 
     /// Marks everything here: a SYNC message is under way for it.
     pub fn mark_syncing(&mut self) {
-        self.locks.iter_mut().for_each(|lock| lock.syncing = true);
-        self.waiters.iter_mut().for_each(|waiter| waiter.syncing = true);
+        self.locks.mark_syncing();
+        self.waiters.mark_syncing();
     }
 
     /// Our own SYNC message came back: clears the mark of the first marked lock, else waiter, equal in range, holder,
     /// pid and mode. Whether there was one.
     pub fn synced(&mut self, info: &PlockInfo) -> bool {
-        let wanted = Lock::of(info);
-        let lock = self.locks.iter_mut().find(|lock| lock.syncing && lock.item == wanted);
-        if let Some(lock) = lock {
-            lock.syncing = false;
-            return true;
-        }
-        let same = |waiter: &PlockInfo| Lock::of(waiter) == wanted;
-        let waiter = self.waiters.iter_mut().find(|waiter| waiter.syncing && same(&waiter.item));
-        waiter.map(|waiter| waiter.syncing = false).is_some()
+        let lock = Lock::of(info);
+        self.locks.synced(&lock) || self.waiters.synced(&lock)
     }
 
     /// The locks in list order, each with its mark of [`Self::mark_syncing`].
@@ -221,78 +226,13 @@ impl Resource {
 
     /// Drops all locks and waiters.
     pub fn clear(&mut self) {
-        self.locks.clear();
-        self.waiters.clear();
+        *self = Self::default();
     }
 
-    /// Nothing is in the way: what the holder has in the range gives way to the new lock.
-    fn insert(&mut self, new: Lock) {
-        let mut rest = Vec::new();
-        let mut done = false;
-        self.locks.retain_mut(|entry| {
-            let old = &mut entry.item;
-            if done || old.holder != new.holder || !old.overlaps(&new) {
-                return true;
-            }
-            if old.covers(&new) && (old.start, old.end) != (new.start, new.end) {
-                done = true;
-                if old.mode != new.mode {
-                    let part = |start, end| Lock { start, end, mode: old.mode, ..new };
-                    if old.start < new.start {
-                        rest.push(part(old.start, new.start - 1));
-                    }
-                    if new.end < old.end {
-                        rest.push(part(new.end + 1, old.end));
-                    }
-                    *old = Lock { pid: old.pid, ..new };
-                }
-            } else if old.start == new.start && old.end == new.end {
-                done = true;
-                old.mode = new.mode;
-            } else if new.covers(old) {
-                return false;
-            } else {
-                trim(old, &new);
-            }
-            true
-        });
-        if !done {
-            rest.push(new);
+    fn forget_freed(&mut self) {
+        if self.waiters.is_empty() {
+            self.freed = Freed::default();
         }
-        self.locks.extend(rest.into_iter().map(Entry::new));
-    }
-
-    /// Takes a range from its holder.
-    fn remove(&mut self, gone: &Lock) {
-        let mut rest = None;
-        let mut done = false;
-        self.locks.retain_mut(|entry| {
-            let old = &mut entry.item;
-            if done || old.holder != gone.holder || !old.overlaps(gone) {
-                return true;
-            }
-            done = old.covers(gone);
-            if gone.covers(old) {
-                return false;
-            }
-            if old.start < gone.start && gone.end < old.end {
-                rest = Some(Lock { start: gone.end + 1, pid: gone.pid, ..*old });
-                old.end = gone.start - 1;
-            } else {
-                trim(old, gone);
-            }
-            true
-        });
-        self.locks.extend(rest.map(Entry::new));
-    }
-}
-
-/// Cuts from `old` what it has in common with `other`, which overlaps one of its ends but not both.
-fn trim(old: &mut Lock, other: &Lock) {
-    if old.start < other.start {
-        old.end = other.start - 1;
-    } else {
-        old.start = other.end + 1;
     }
 }
 

@@ -1,0 +1,180 @@
+//! How many requests a second one resource decides while it holds many locks, on one core; and the plain lists of the
+//! rules for comparison, with fewer locks. Each figure is the median of some rounds.
+//!
+//! `cargo run --release -p dlm-core --example plock_rate`
+
+#[path = "../tests/plock/naive.rs"]
+#[expect(dead_code, reason = "not all of its calls are measured")]
+mod naive;
+
+use dlm_core::plock::{Answer, Lock, Mode, Op, PlockInfo, RANGE_END, Resource};
+use dlm_core::types::{GlobalId, NodeId};
+use naive::Naive;
+use std::hint::black_box;
+use std::time::Instant;
+
+const ROUNDS: usize = 7;
+
+/// Holders of the locks, on as many nodes as a cluster has.
+const HOLDERS: u64 = 1000;
+const NODES: u32 = 16;
+
+/// From one lock's first byte to that of the next; half of it is locked.
+const STRIDE: u64 = 128;
+
+/// The calls that are measured.
+trait Calls: Default {
+    fn lock(&mut self, request: &PlockInfo) -> Answer;
+    fn unlock(&mut self, request: &PlockInfo);
+    fn get(&self, request: &PlockInfo) -> Option<Lock>;
+    fn run_waiters(&mut self, granted: &mut Vec<PlockInfo>);
+}
+
+macro_rules! calls {
+    ($name:ident) => {
+        impl Calls for $name {
+            fn lock(&mut self, request: &PlockInfo) -> Answer {
+                self.lock(request)
+            }
+            fn unlock(&mut self, request: &PlockInfo) {
+                self.unlock(request, &mut Vec::new());
+            }
+            fn get(&self, request: &PlockInfo) -> Option<Lock> {
+                self.get(request)
+            }
+            fn run_waiters(&mut self, granted: &mut Vec<PlockInfo>) {
+                self.run_waiters(granted);
+            }
+        }
+    };
+}
+
+calls!(Resource);
+calls!(Naive);
+
+/// The lock of one place in the file.
+fn request(place: u64) -> PlockInfo {
+    let owner = place % HOLDERS;
+    let node = u32::try_from(owner).unwrap_or(0) % NODES + 1;
+    PlockInfo {
+        version: [1, 2, 0],
+        op: Op::Lock,
+        mode: if place % 4 == 0 { Mode::Write } else { Mode::Read },
+        wait: false,
+        flags: 0,
+        pid: 1000,
+        node: NodeId::new(node).expect("counted from 1"),
+        result: 0,
+        fsid: GlobalId(1),
+        number: 1,
+        start: place * STRIDE,
+        end: place * STRIDE + STRIDE / 2,
+        owner,
+    }
+}
+
+/// Places all over the file, none of them twice in a round: the step and the number of places have no common divisor.
+fn places(locks: u64, round: usize, count: u64) -> impl Iterator<Item = u64> {
+    let first = u64::try_from(round).unwrap_or(0) * 7919;
+    (0..count).map(move |at| (first + at * 64_007) % locks)
+}
+
+fn rate(count: u64, work: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    work();
+    f64::from(u32::try_from(count).expect("small")) / start.elapsed().as_secs_f64()
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// Resident memory in bytes, as the kernel counts it.
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0) * 4096
+}
+
+/// Bytes of memory for each lock, too: meaningful in a young process only.
+fn measure<T: Calls>(name: &str, locks: u64, count: u64) -> u64 {
+    let before = resident();
+    let mut resource = T::default();
+    for place in places(locks, 0, locks) {
+        assert_eq!(resource.lock(&request(place)), Answer::Granted);
+    }
+    let bytes = resident().saturating_sub(before) / locks;
+    println!("{name}, {locks} locks held:");
+    let [mut unlock, mut lock, mut test, mut refused] = [const { Vec::new() }; 4];
+    let mut none = Vec::new();
+    for round in 0..ROUNDS {
+        unlock.push(rate(count, || {
+            for place in places(locks, round, count) {
+                resource.unlock(&request(place));
+                resource.run_waiters(&mut none);
+            }
+        }));
+        lock.push(rate(count, || {
+            for place in places(locks, round, count) {
+                assert_eq!(resource.lock(&request(place)), Answer::Granted);
+                resource.run_waiters(&mut none);
+            }
+        }));
+        let other = |place| PlockInfo { owner: HOLDERS, mode: Mode::Write, ..request(place) };
+        test.push(rate(count, || {
+            for place in places(locks, round, count) {
+                assert!(black_box(resource.get(&other(place))).is_some());
+            }
+        }));
+        refused.push(rate(count, || {
+            for place in places(locks, round, count) {
+                let all = PlockInfo { start: 0, end: RANGE_END, ..other(place) };
+                assert_eq!(resource.lock(&all), Answer::Conflict);
+            }
+        }));
+    }
+    for (what, figures) in
+        [("lock", lock), ("unlock", unlock), ("test", test), ("refused, whole file", refused)]
+    {
+        println!("{:>12.0} a second  {what}", median(figures));
+    }
+    bytes
+}
+
+/// All wait for the whole file: how many unlocks, each of which grants the next one, in a second.
+fn queue<T: Calls>(name: &str, waiters: u64) {
+    let whole = |owner| PlockInfo {
+        owner,
+        mode: Mode::Write,
+        wait: true,
+        start: 0,
+        end: RANGE_END,
+        ..request(0)
+    };
+    let mut resource = T::default();
+    for owner in 0..=waiters {
+        resource.lock(&whole(owner));
+    }
+    let mut granted = Vec::new();
+    let figure = rate(waiters, || {
+        for owner in 0..waiters {
+            resource.unlock(&whole(owner));
+            resource.run_waiters(&mut granted);
+        }
+    });
+    assert_eq!(u64::try_from(granted.len()), Ok(waiters));
+    println!(
+        "{name}, {waiters} wait for the whole file:\n{figure:>12.0} a second  unlock and grant"
+    );
+}
+
+fn main() {
+    let entry = size_of::<Lock>();
+    println!("a lock is {entry} bytes, a waiter {} bytes, without index", size_of::<PlockInfo>());
+    let bytes = measure::<Resource>("core", 100_000, 50_000);
+    println!("{bytes:>12} bytes of memory a lock");
+    measure::<Naive>("plain lists", 5_000, 2_000);
+    queue::<Resource>("core", 100_000);
+    queue::<Naive>("plain lists", 2_000);
+}

@@ -1,0 +1,163 @@
+//! A list whose members can be found by their range, mode and holder.
+
+use super::ranges::{Key, Ranges, Search, Wanted};
+use super::record::{Holder, Mode, PlockInfo};
+use super::resource::Lock;
+use crate::types::NodeId;
+use alloc::collections::BTreeMap;
+use core::hash::{Hash, Hasher};
+
+/// What can be a member.
+pub(super) trait Member {
+    /// The lock that it is or wants.
+    fn lock(&self) -> Lock;
+}
+
+impl Member for Lock {
+    fn lock(&self) -> Lock {
+        *self
+    }
+}
+
+impl Member for PlockInfo {
+    fn lock(&self) -> Lock {
+        Lock::of(self)
+    }
+}
+
+/// A lock or a waiter, and whether its owner's SYNC message for it is still to come (spec/plocks.md section 5).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Entry<T> {
+    pub(super) item: T,
+    pub(super) syncing: bool,
+}
+
+/// The list. Members have numbers that grow with their place in it; a number is never used again.
+#[derive(Clone, Debug)]
+pub(super) struct List<T> {
+    next: u64,
+    entries: BTreeMap<u64, Entry<T>>,
+    by_mode: Ranges<Mode>,
+    by_holder: Ranges<Holder>,
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        let (by_mode, by_holder) = (Ranges::default(), Ranges::default());
+        Self { next: 0, entries: BTreeMap::new(), by_mode, by_holder }
+    }
+}
+
+/// Lists are equal if their members are, whatever their numbers.
+impl<T: PartialEq> PartialEq for List<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries.values().eq(other.entries.values())
+    }
+}
+
+impl<T: Eq> Eq for List<T> {}
+
+impl<T: Hash> Hash for List<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_usize(self.entries.len());
+        self.entries.values().for_each(|entry| entry.hash(state));
+    }
+}
+
+impl<T: Member + Copy> List<T> {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn get(&self, seq: u64) -> Option<T> {
+        self.entries.get(&seq).map(|entry| entry.item)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<T>> {
+        self.entries.values()
+    }
+
+    /// Appends.
+    pub(super) fn push(&mut self, item: T) {
+        let seq = self.next;
+        self.next = seq.saturating_add(1);
+        self.index(seq, &item.lock());
+        self.entries.insert(seq, Entry { item, syncing: false });
+    }
+
+    /// Takes a member out.
+    pub(super) fn remove(&mut self, seq: u64) -> Option<T> {
+        let item = self.entries.remove(&seq)?.item;
+        self.forget(seq, &item.lock());
+        Some(item)
+    }
+
+    /// Another member in its place, which keeps the mark.
+    pub(super) fn replace(&mut self, seq: u64, item: T) {
+        if let Some(entry) = self.entries.get_mut(&seq) {
+            let old = core::mem::replace(&mut entry.item, item);
+            self.forget(seq, &old.lock());
+            self.index(seq, &item.lock());
+        }
+    }
+
+    /// Marks all members.
+    pub(super) fn mark_syncing(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.syncing = true);
+    }
+
+    /// Clears the mark of the first marked member that is or wants this lock. Whether there was one.
+    pub(super) fn synced(&mut self, lock: &Lock) -> bool {
+        let same = |entry: &&mut Entry<T>| entry.syncing && entry.item.lock() == *lock;
+        let of_holder = self.by_holder.find(overlapping_of(lock.holder, lock));
+        for seq in of_holder {
+            if let Some(entry) = self.entries.get_mut(&seq).filter(same) {
+                entry.syncing = false;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// A search of members by mode and range.
+    pub(super) const fn search(&self) -> Search<'_, Mode> {
+        self.by_mode.search()
+    }
+
+    /// Those of a holder that overlap its lock, in list order.
+    pub(super) fn own(&self, lock: &Lock) -> impl Iterator<Item = u64> {
+        self.by_holder.find(overlapping_of(lock.holder, lock))
+    }
+
+    /// All of a holder, in list order.
+    pub(super) fn of_holder(&self, holder: Holder) -> impl Iterator<Item = u64> {
+        self.by_holder.find(Wanted::overlapping(holder, 0, u64::MAX))
+    }
+
+    /// All of a node, in list order.
+    pub(super) fn of_node(&self, node: NodeId) -> impl Iterator<Item = u64> {
+        let first = Holder { node, owner: 0 };
+        let last = Holder { node, owner: u64::MAX };
+        self.by_holder.find(Wanted { first, last, start: 0, end: u64::MAX })
+    }
+
+    fn index(&mut self, seq: u64, lock: &Lock) {
+        let &Lock { start, end, holder, mode, .. } = lock;
+        self.by_mode.insert(Key { group: mode, start, seq }, end);
+        self.by_holder.insert(Key { group: holder, start, seq }, end);
+    }
+
+    fn forget(&mut self, seq: u64, lock: &Lock) {
+        let &Lock { start, holder, mode, .. } = lock;
+        self.by_mode.remove(Key { group: mode, start, seq });
+        self.by_holder.remove(Key { group: holder, start, seq });
+    }
+}
+
+const fn overlapping_of(holder: Holder, lock: &Lock) -> Wanted<Holder> {
+    Wanted::overlapping(holder, lock.start, lock.end)
+}
