@@ -19,6 +19,8 @@ mod resource;
 mod resources;
 mod results;
 mod space;
+#[cfg(test)]
+mod storm;
 mod transfer;
 mod voice;
 

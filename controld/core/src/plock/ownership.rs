@@ -62,8 +62,13 @@ impl Plocks {
         let owner = entry.map(|entry| entry.owner);
         let ours = owner == Some(Owner::Node(voice.us));
         match asked {
-            _ if matches!(owner, Some(Owner::Nobody { .. })) => {
+            _ if owner == Some(Owner::Nobody { established: true }) => {
                 self.apply(info, asked.as_ref(), voice, out);
+            }
+            // Sent before we owned it. For everybody else we own it still, so nobody carries this out: say it again, behind
+            // our OWN of nobody.
+            Some(asked) if matches!(owner, Some(Owner::Nobody { .. })) => {
+                self.multicast(asked, voice, out);
             }
             Some(asked) if ours => self.apply(info, Some(&asked), voice, out),
             // Freed, perhaps claimed anew, while the request was on its way.
@@ -126,9 +131,8 @@ impl Plocks {
                     }
                 }
             }
-            (Some(_), Owner::Node(node)) if node == us && from == us => {
-                self.odd(from, number, before, voice, out);
-            }
+            // Said twice: freed and asked for again while the first OWN was on its way.
+            (Some(_), Owner::Node(node)) if node == us && from == us => {}
             (Some(_), Owner::Node(node)) if node == us => self.give_up(number, voice, out),
             (Some(_), Owner::Nobody { .. }) if from == us => self.send_pending(number, voice, out),
             // The owner will hear it, and say that nobody owns it; or nobody does.
@@ -203,9 +207,14 @@ impl Plocks {
 
     fn hear_drop(&mut self, from: NodeId, number: u64, voice: &Voice<'_>, out: &mut Out<'_>) {
         let Some(entry) = self.resources.find(number, out.now.mono) else { return };
+        // A late word of somebody who found it unused as well: it has been freed since, and claimed anew. For the others we
+        // own it until our OWN of nobody is delivered.
+        if entry.owner != (Owner::Nobody { established: true }) {
+            return;
+        }
         if !entry.pending.is_empty() {
             voice.error(format!("receive_drop {number:x} from {from}: requests wait for it"), out);
-        } else if matches!(entry.owner, Owner::Nobody { .. }) && entry.resource.is_empty() {
+        } else if entry.resource.is_empty() {
             self.resources.remove(number);
         }
     }

@@ -26,8 +26,8 @@ use alloc::vec::Vec;
 /// Entries of one PLOCKS_DATA: what fits into the 1024 bytes that the C daemon takes.
 const ENTRIES_MAX: usize = 24;
 
-/// PLOCKS_DATA on their way through the group at most.
-const ON_WAY_MAX: usize = 64;
+/// PLOCKS_DATA on their way through the group at most; few in unit tests, whose transfers are small.
+const ON_WAY_MAX: usize = if cfg!(test) { 2 } else { 64 };
 
 /// Messages that a joiner saves at most, some 110 MB: several seconds of the fastest ring. One more, and the transfer has failed.
 const SAVED_MAX: usize = 1 << 20;
@@ -271,9 +271,6 @@ impl Plocks {
             Some(_) if self.service != Service::Owned => {
                 return Err("it has an owner, but plock_ownership is off here");
             }
-            Some(_) if !entries.is_empty() => {
-                return Err("an owner's locks are nobody else's business");
-            }
             Some(node) => Owner::Node(node),
         };
         if *continues != self.resources.contains(*number) {
@@ -407,12 +404,15 @@ fn add_parts(
         Owner::Nobody { established: true } => 0,
         Owner::Node(node) => node.get(),
     };
-    let entries = if owner == 0 { entries(entry) } else { Vec::new() };
+    // What is ours alone is nobody's business. Of another owner's resource, or of one that we are giving up, there is here
+    // what SYNC messages have brought so far.
+    let entries = if entry.owner == Owner::Node(us) { Vec::new() } else { entries(entry) };
     let mut chunks = entries.chunks(ENTRIES_MAX);
     let mut part = |continues, entries: &[TransferEntry]| {
         parts.push_back(PlocksData { seq, number, owner, continues, entries: entries.to_vec() });
     };
-    part(false, chunks.next().unwrap_or_default());
+    // The C daemon does not take entries together with an owner: let it have the owner at least.
+    part(false, if owner == 0 { chunks.next().unwrap_or_default() } else { &[] });
     for chunk in chunks {
         part(true, chunk);
     }
