@@ -120,6 +120,11 @@ pub enum Command {
         /// `RUN_*` of `dlmcontrol::proto`.
         reply: oneshot::Sender<Result<u32, RunRefused>>,
     },
+    /// What queries show, as of now; anybody may ask.
+    State {
+        /// The same as is published when it comes.
+        reply: oneshot::Sender<Arc<Published>>,
+    },
     /// A query that only the owner of the locks can answer; anybody may ask.
     DumpPlocks {
         /// Whose.

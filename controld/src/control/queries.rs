@@ -1,10 +1,11 @@
-//! The query socket: one request, one answer, close. Served by a thread of its own from what the driver has published,
-//! so that it answers also while the driver is busy, and no client's slowness reaches the driver.
+//! The query socket: one request, one answer, close. Served by a thread of its own, so that no client's slowness reaches
+//! the driver. The driver makes the state that is shown when it is asked, once for all clients that wait; a driver that
+//! does not answer in time (it never blocks) leaves them with the state that it published last.
 
 use super::listener::{self, Rooms, Served};
 use super::peer::{Access, Peer, Trust};
 use super::request::{self, EchoedName, HEADER_BYTES, Query};
-use super::{Command, ControlError, LogRing, Published, answer, state};
+use super::{Command, ControlError, DaemonPhase, LogRing, Published, answer, state};
 use dlm_core::types::LockspaceName;
 use dlmcontrol::proto;
 use dlmcontrol::state::Time;
@@ -12,14 +13,17 @@ use nix::time::{ClockId, clock_gettime};
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 /// How long a client may take to send its request, and then again to take its answer.
 const CLIENT_MAX: Duration = Duration::from_secs(10);
+
+/// How long the driver may take to tell the state.
+const STATE_MAX: Duration = Duration::from_secs(1);
 
 /// Text answers for clients other than root that are in memory at a time: each may be 1 MiB, in a daemon that is never
 /// swapped out, and lasts as long as its client takes to read it.
@@ -43,7 +47,7 @@ pub struct Sources {
     pub debug_log: LogRing,
     /// The ring behind `dlm_tool log_plock`.
     pub plock_log: LogRing,
-    /// Takes [`Command::DumpPlocks`]: POSIX locks change too often to be published.
+    /// Takes [`Command::State`] and [`Command::DumpPlocks`].
     pub commands: mpsc::Sender<Command>,
     /// When the daemon began.
     pub started: Time,
@@ -95,7 +99,7 @@ pub async fn serve_queries(listener: UnixListener, sources: Sources) {
     // Everybody may ask; root is counted apart so that nobody else can keep it out.
     let access = Access::root_only();
     let texts = Arc::new(Semaphore::new(TEXTS_MAX));
-    let queries = Queries { sources: Arc::new(sources), texts };
+    let queries = Queries { sources: Arc::new(sources), texts, newest: Arc::default() };
     listener::serve(listener, access, Rooms::queries(), queries).await;
 }
 
@@ -103,6 +107,14 @@ pub async fn serve_queries(listener: UnixListener, sources: Sources) {
 struct Queries {
     sources: Arc<Sources>,
     texts: Arc<Semaphore>,
+    newest: Arc<Mutex<Option<Newest>>>,
+}
+
+/// What the driver has told last.
+struct Newest {
+    /// When it was asked.
+    asked: Instant,
+    state: Arc<Published>,
 }
 
 impl Queries {
@@ -116,13 +128,70 @@ impl Queries {
     }
 }
 
+impl Queries {
+    /// The state at a moment after the request came. However many clients ask, the driver is asked one question at a
+    /// time, and its answer serves all who came before the question.
+    async fn state(&self) -> Arc<Published> {
+        let published = Arc::clone(&self.sources.published.borrow());
+        if published.phase != DaemonPhase::Running {
+            return published;
+        }
+        let came = Instant::now();
+        let mut newest = self.newest.lock().await;
+        if let Some(known) = newest.as_ref().filter(|known| known.asked >= came) {
+            return Arc::clone(&known.state);
+        }
+        let asked = Instant::now();
+        let (reply, answered) = oneshot::channel();
+        let ask = async {
+            self.sources.commands.send(Command::State { reply }).await.ok()?;
+            answered.await.ok()
+        };
+        match timeout(STATE_MAX, ask).await {
+            Ok(Some(state)) => {
+                *newest = Some(Newest { asked, state: Arc::clone(&state) });
+                state
+            }
+            Ok(None) | Err(_) => Arc::clone(&self.sources.published.borrow()),
+        }
+    }
+}
+
+impl Queries {
+    async fn answer_of(&self, query: &Query) -> Option<Vec<u8>> {
+        let sources = &self.sources;
+        match query {
+            // C answers both with the number of the first.
+            Query::DumpDebug => Some(log(&sources.debug_log)),
+            Query::DumpLogPlock => Some(log(&sources.plock_log)),
+            Query::DumpPlocks(name) => plocks(name, sources).await,
+            Query::State => {
+                let published = self.state().await;
+                let state = state::state(&published, sources.started, (sources.clock)());
+                answer::document(proto::Command::State, &state)
+            }
+            Query::DumpConfig
+            | Query::DumpRun
+            | Query::LockspaceInfo(_)
+            | Query::NodeInfo { .. }
+            | Query::Lockspaces { .. }
+            | Query::LockspaceNodes { .. }
+            | Query::Status => {
+                let published = self.state().await;
+                let monotime = (sources.clock)().boot_ms / MS_PER_SECOND;
+                answer::state(query, &Clocked { published: &published, monotime })
+            }
+        }
+    }
+}
+
 impl Served for Queries {
     async fn client(self, mut stream: UnixStream, peer: Peer) {
         let Ok(Some(query)) = timeout(CLIENT_MAX, read(&mut stream, peer)).await else {
             return;
         };
         let _permit = self.text_permit(&query, peer).await;
-        let Some(bytes) = answer_of(&query, &self.sources).await else {
+        let Some(bytes) = self.answer_of(&query).await else {
             return;
         };
         // A client that goes away or does not read has itself to thank.
@@ -147,31 +216,6 @@ async fn read(stream: &mut UnixStream, peer: Peer) -> Option<Query> {
         tracing::debug!(uid = peer.uid, pid = peer.pid, "query socket: unknown command {number}");
     }
     query
-}
-
-async fn answer_of(query: &Query, sources: &Sources) -> Option<Vec<u8>> {
-    match query {
-        // C answers both with the number of the first.
-        Query::DumpDebug => Some(log(&sources.debug_log)),
-        Query::DumpLogPlock => Some(log(&sources.plock_log)),
-        Query::DumpPlocks(name) => plocks(name, sources).await,
-        Query::State => {
-            let published = sources.published.borrow().clone();
-            let state = state::state(&published, sources.started, (sources.clock)());
-            answer::document(proto::Command::State, &state)
-        }
-        Query::DumpConfig
-        | Query::DumpRun
-        | Query::LockspaceInfo(_)
-        | Query::NodeInfo { .. }
-        | Query::Lockspaces { .. }
-        | Query::LockspaceNodes { .. }
-        | Query::Status => {
-            let published = sources.published.borrow().clone();
-            let monotime = (sources.clock)().boot_ms / MS_PER_SECOND;
-            answer::state(query, &Clocked { published: &published, monotime })
-        }
-    }
 }
 
 fn log(ring: &LogRing) -> Vec<u8> {

@@ -7,7 +7,8 @@ use std::time::Duration;
 /// Nanoseconds in a second.
 const NANOS: u64 = 1_000_000_000;
 
-/// Both clocks now. Linux has both: a failing call would read as the epoch.
+/// Both clocks now. Linux has both: a failing call would read as the epoch. Of the wall clock only seconds are wanted,
+/// which its coarse form has without a look at the hardware.
 pub(super) fn now() -> Now {
     let read = |clock: ClockId| {
         clock_gettime(clock).map(|time| {
@@ -16,7 +17,7 @@ pub(super) fn now() -> Now {
         })
     };
     let (seconds, nanos) = read(ClockId::CLOCK_MONOTONIC).unwrap_or((0, 0));
-    let (wall, _) = read(ClockId::CLOCK_REALTIME).unwrap_or((0, 0));
+    let (wall, _) = read(ClockId::CLOCK_REALTIME_COARSE).unwrap_or((0, 0));
     Now {
         mono: Instant::from_nanos(seconds.saturating_mul(NANOS).saturating_add(nanos)),
         wall: WallSeconds(wall),

@@ -1,8 +1,7 @@
 //! The loop: events to the core, effects to the seams. The only place with an event loop, and none of its own rules.
 //!
 //! Inputs have a bounded channel each, and each batch has room for POSIX locks and room for all else, so that a flood of one
-//! cannot starve another. After each batch the state is published for the query socket, unless it dealt with POSIX locks
-//! alone, which the state does not show; a command is answered only after that.
+//! cannot starve another. The state that queries show is made when somebody asks for it: a recovery does not pay for it.
 
 mod agents;
 mod clock;
@@ -29,7 +28,7 @@ use inputs::Input;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Events that are handled before the state is published again; besides, as many requests for POSIX locks.
+/// Events that are handled before the loop looks at its end; besides, as many requests for POSIX locks.
 const BATCH: usize = 64;
 
 /// How the daemon ends.
@@ -97,11 +96,11 @@ impl Driver {
     /// Run until the daemon ends; gives back the outputs, for what is left to do at the end.
     pub async fn run(mut self, mut inputs: Inputs) -> (End, Outputs, Inputs, Core) {
         self.step(Event::Begin);
+        // From here on queries ask us.
+        self.publish();
         loop {
-            if std::mem::take(&mut self.changed) {
-                self.publish();
-            }
             if let Some(end) = self.end.take() {
+                self.publish_end();
                 return (end, self.outputs, inputs, self.core);
             }
             let deadline = self.core.next_deadline();
@@ -136,10 +135,7 @@ impl Driver {
     fn handle(&mut self, input: Input) {
         match input {
             Input::Event(event) => self.step(event),
-            Input::Command(command) => {
-                self.changed = true;
-                self.command(command);
-            }
+            Input::Command(command) => self.command(command),
         }
     }
 
@@ -188,9 +184,15 @@ impl Driver {
         }
     }
 
-    /// Commands with a reply are answered after the state they lead to is published.
     fn command(&mut self, command: Command) {
         match command {
+            Command::State { reply } => {
+                if self.changed {
+                    self.publish();
+                }
+                // A client that has gone needs no answer.
+                let _ = reply.send(Arc::clone(&self.outputs.published.borrow()));
+            }
             Command::FenceAck(node) => self.step(Event::FenceAck { node }),
             Command::SetConfig(text) => {
                 let outcome = self.config.set_config(text.as_bytes());
@@ -198,11 +200,9 @@ impl Driver {
             }
             Command::ReloadConfig => self.reload(),
             Command::RunStart { reply, .. } => {
-                self.publish();
                 let _ = reply.send(Err(RunRefused));
             }
             Command::RunCheck { reply, .. } => {
-                self.publish();
                 let _ = reply.send(Err(RunRefused));
             }
             Command::DumpPlocks { lockspace, reply } => {
@@ -254,19 +254,27 @@ impl Driver {
             }
         }
         self.config_text = Arc::from(self.config.settings().dump());
+        self.changed = true;
         self.step(Event::Options(self.config.dynamic()));
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.changed = false;
+        self.publish_as(DaemonPhase::Running);
+    }
+
+    /// Queries ask no more.
+    fn publish_end(&self) {
+        self.publish_as(DaemonPhase::Ending);
+    }
+
+    fn publish_as(&self, phase: DaemonPhase) {
         let published = Published {
             snapshot: self.core.snapshot(),
             agents: self.agents.pids(),
             zombies: self.agents.killed(),
             config: Arc::clone(&self.config_text),
-            phase: match self.end {
-                Some(_) => DaemonPhase::Ending,
-                None => DaemonPhase::Running,
-            },
+            phase,
             attempts: self.agents.attempts(),
             runs: Arc::from(""),
         };

@@ -8,9 +8,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// `CLOCK_MONOTONIC`, whole seconds. The clock always exists; were it not so, lines would say 0.
+/// Whole seconds of the monotonic clock: its coarse form, which needs no look at the hardware, since every line asks. The
+/// clock always exists; were it not so, lines would say 0.
 pub(super) fn monotonic_seconds() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
+    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)
         .ok()
         .and_then(|time| u64::try_from(time.tv_sec()).ok())
         .unwrap_or_default()
