@@ -17,6 +17,7 @@ use crate::host::network::Network;
 use crate::host::power::{FenceMode, FenceRecord, Power};
 use crate::host::remote::Remote;
 use crate::host::service::Service;
+use crate::host::stage::Stage;
 use crate::host::wait::until;
 use crate::node::Node;
 use crate::options::{Daemon, Fencing, MAX_NODES, Options};
@@ -44,6 +45,7 @@ pub struct Cluster {
     network: Network,
     at_end: AtEnd,
     ledger: Option<Ledger>,
+    stage: Option<Stage>,
     _power: Option<Service>,
 }
 
@@ -62,9 +64,11 @@ impl Cluster {
             network,
             at_end: AtEnd::TearDown,
             ledger: None,
+            stage: None,
             _power: None,
         };
         cluster.ledger = Some(Ledger::start(&cluster.network)?);
+        cluster.stage = Some(Stage::start(&cluster.network)?);
         cluster._power = Some(Power::of(state).start(&cluster.network)?);
         cluster.start_machines()?;
         if let Err(error) = cluster.settle() {
@@ -98,6 +102,7 @@ impl Cluster {
             network: Network::named(state.namespace()),
             at_end: AtEnd::Leave,
             ledger: None,
+            stage: None,
             _power: None,
         })
     }
@@ -241,6 +246,11 @@ impl Cluster {
         self.ledger.as_ref().map_or(0, |ledger| ledger.acknowledged(name))
     }
 
+    /// Where actors report.
+    pub(crate) fn stage(&self) -> Result<&Stage> {
+        self.stage.as_ref().context("no actors in a cluster that outlives its command")
+    }
+
     /// A word that no other workload of this cluster was named with.
     pub(crate) fn new_mark(&self) -> String {
         HostTime::now().duration().as_micros().to_string()
@@ -275,6 +285,7 @@ impl Drop for Cluster {
             return;
         }
         self.ledger = None;
+        self.stage = None;
         self._power = None;
         if let Err(error) = tear_down(&self.state) {
             eprintln!("teardown: {error:#}");

@@ -23,6 +23,7 @@
 //! scenarios use; `timeline` merges logs. The guests' side is the program `dlm-vm-agent`, and the
 //! scripts in `guest`.
 
+mod actor;
 pub mod bench;
 mod cluster;
 mod command;
@@ -32,7 +33,9 @@ mod host;
 pub mod image;
 mod node;
 mod options;
+mod plocks;
 pub mod protocol;
+pub mod random;
 pub mod record;
 pub mod recovery;
 pub mod scenarios;
@@ -41,6 +44,7 @@ mod time;
 mod timeline;
 mod workload;
 
+pub use actor::{Actor, Bytes, Mode};
 pub use cluster::{Cluster, tear_down};
 pub use host::machine::Link;
 pub use host::power::{FenceMode, FenceRecord, Outcome, parse_mode};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
+use crate::actor::Actor;
 use crate::cluster::{BOOT, Cluster, JOIN};
 use crate::host::machine::Link;
 use crate::host::remote::Output;
@@ -190,6 +191,12 @@ impl<'a> Node<'a> {
         Load::start(self.cluster, *self, "lock", name, path)
     }
 
+    /// Starts a process that takes and gives back POSIX locks as it is told. No other actor of the
+    /// cluster may have had the name.
+    pub fn actor(&self, name: &str) -> Result<Actor<'a>> {
+        Actor::start(*self, name)
+    }
+
     /// Waits until its agent answers, and sets its clock.
     pub(crate) fn wait_agent(&self) -> Result<()> {
         let what = format!("agent of node {} (console: dlm-vm console {})", self.id, self.id);
@@ -237,8 +244,8 @@ impl<'a> Node<'a> {
             "for exe in /proc/[0-9]*/exe; do \
                process=${exe#/proc/}; process=${process%/exe}; \
                case \"$(tr '\\0' ' ' </proc/$process/cmdline 2>/dev/null)\" in \
-               */dlm-vm-agent\\ write*|*/dlm-vm-agent\\ churn*|*/dlm-vm-agent\\ lock*) \
-                 kill -9 $process;; esac; done; \
+               */dlm-vm-agent\\ init*|*/dlm-vm-agent\\ serve*|*/dlm-vm-agent\\ stamp*) ;; \
+               */dlm-vm-agent\\ *) kill -9 $process;; esac; done; \
              for place in $(sed -n 's,^[^ ]* \\(/mnt/[^ ]*\\) .*,\\1,p' /proc/mounts); do \
                umount $place || exit 1; done; \
              for array in $(sed -n 's,^\\(md[0-9]*\\) : .*,\\1,p' /proc/mdstat 2>/dev/null); do \

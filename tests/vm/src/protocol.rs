@@ -12,6 +12,8 @@ pub const AGENT_PORT: u16 = 7000;
 pub const POWER_PORT: u16 = 7001;
 /// Where the host collects acknowledgements of the workload generators.
 pub const LEDGER_PORT: u16 = 7002;
+/// Where the actors of a scenario report for work, see [`crate::Actor`].
+pub const STAGE_PORT: u16 = 7003;
 /// The host's address in the management network.
 pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 254);
 /// A frame longer than this is refused: more than any daemon binary, less than a guest's memory.

@@ -70,13 +70,16 @@ pub(super) fn leave(cluster: &Cluster) -> Result<()> {
     leaver.end_boot_delay()
 }
 
-/// A node dies while all three write: it is fenced exactly once, exactly one survivor replays its
+/// A node dies while all three write and take POSIX locks in turn: it is fenced exactly once, exactly one survivor replays its
 /// journal, the survivors' writers go on, and every record that was synced, the dead node's too, is
 /// there afterwards with the right checksum.
 pub(super) fn kill(cluster: &Cluster) -> Result<()> {
     cluster.mount_gfs2(&[1, 2, 3])?;
     let mark = cluster.new_mark();
-    let writers = start_writers(cluster, &mark)?;
+    let mut writers = start_writers(cluster, &mark)?;
+    for node in cluster.nodes() {
+        writers.push((node.lock_loop(&format!("fcntl.{mark}"), "/mnt/gfs2/fcntl")?, None));
+    }
     for (load, _) in &writers {
         load.wait_more(10, PROGRESS)?;
     }

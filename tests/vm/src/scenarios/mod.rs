@@ -4,6 +4,9 @@ mod basics;
 mod daemons;
 mod failures;
 mod membership;
+mod plock_model;
+mod plock_script;
+mod plocks;
 mod runner;
 mod settings;
 mod storage;
@@ -49,7 +52,7 @@ impl std::fmt::Debug for Scenario {
 }
 
 /// All scenarios. Those on the same kind of cluster stand together, so that they share its boot.
-pub const ALL: [Scenario; 23] = [
+pub const ALL: [Scenario; 29] = [
     scenario("mount", "three nodes share a file system", three, basics::mount),
     scenario(
         "leave",
@@ -132,6 +135,42 @@ pub const ALL: [Scenario; 23] = [
         storage::md_cluster,
     ),
     scenario(
+        "plock-script",
+        "a script of POSIX locks comes to the same on one node and on three",
+        three,
+        plock_script::plock_script,
+    ),
+    scenario(
+        "plock-kill",
+        "a dead node's POSIX locks are given away, after it is fenced",
+        holding_back,
+        plocks::plock_kill,
+    ),
+    scenario(
+        "plock-join",
+        "a node that joins sees every POSIX lock, those taken meanwhile too",
+        three,
+        plocks::plock_join,
+    ),
+    scenario(
+        "plock-crowd",
+        "a hundred processes count under POSIX locks; no count is lost",
+        three,
+        plocks::plock_crowd,
+    ),
+    scenario(
+        "plock-partition",
+        "the lock of a node that is cut off is given away when it is off",
+        holding_back,
+        plocks::plock_partition,
+    ),
+    scenario(
+        "plock-ownership",
+        "with plock_ownership=1 POSIX locks are the same",
+        owning,
+        plocks::plock_ownership,
+    ),
+    scenario(
         "two-node",
         "the survivor of two fences the other and goes on",
         two,
@@ -170,6 +209,9 @@ pub const ALL: [Scenario; 23] = [
     scenario("mixed", "one C daemon and two of ours are one cluster", mixed, basics::kill),
 ];
 
+/// The line of dlm.conf that lets one node own the locks of a file that it alone uses.
+const OWNERSHIP: &str = "plock_ownership=1";
+
 const fn scenario(
     name: &'static str,
     promise: &'static str,
@@ -190,6 +232,20 @@ fn base(under_test: &UnderTest) -> Options {
 
 fn three(under_test: &UnderTest) -> Option<Options> {
     Some(base(under_test))
+}
+
+/// The C daemon gives a failed node's locks away before it is fenced.
+fn holding_back(under_test: &UnderTest) -> Option<Options> {
+    (under_test.daemon != Daemon::C).then(|| base(under_test))
+}
+
+fn owning(under_test: &UnderTest) -> Option<Options> {
+    Some(Options { dlm_conf: vec![OWNERSHIP.into()], ..base(under_test) })
+}
+
+/// Whether a cluster's daemons own files' POSIX locks.
+fn owns_plocks(cluster: &Cluster) -> bool {
+    cluster.options().dlm_conf.iter().any(|line| line == OWNERSHIP)
 }
 
 fn two(under_test: &UnderTest) -> Option<Options> {

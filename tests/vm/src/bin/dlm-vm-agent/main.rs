@@ -4,10 +4,16 @@
 //! - `serve`: carries out the host's requests ([`dlm_vm::protocol`])
 //! - `stamp FILE`: appends standard input to FILE, each line behind `MONOTONIC REALTIME `
 //! - `write NAME FILE`, `churn NAME DIR`, `lock NAME FILE`: workloads, acknowledged to the host
+//! - `actor NAME`: takes and gives back POSIX locks as the host says
+//! - `crowd FILE PROCESSES LOCKS SEED`: processes that count in a file under random locks
+//! - `pairs FILE SECONDS PROCESSES own|same`: how fast they lock and unlock
+//! - `take FILE BYTE`: takes one lock
 //! - `verify FILE`: prints how many whole records FILE begins with
 //! - called as `fence_vm`: the fence agent; asks the host to switch a node off
 
+mod actor;
 mod clocks;
+mod crowd;
 mod fence;
 mod serve;
 mod stamp;
@@ -40,6 +46,19 @@ fn run(words: &[&str]) -> Result<()> {
         ["write", name, file] => workload::write(name, file.as_ref()),
         ["churn", name, folder] => workload::churn(name, folder.as_ref()),
         ["lock", name, file] => workload::lock(name, file.as_ref()),
+        ["actor", name] => actor::act(name),
+        ["crowd", file, processes, locks, seed] => {
+            crowd::crowd(file.as_ref(), processes.parse()?, locks.parse()?, seed.parse()?)
+        }
+        ["crowd-one", file, locks, seed] => {
+            crowd::crowd_one(file.as_ref(), locks.parse()?, seed.parse()?)
+        }
+        ["pairs", file, seconds, processes, whose] => {
+            let own = *whose == "own";
+            crowd::pairs(file.as_ref(), seconds.parse()?, processes.parse()?, own)
+        }
+        ["pairs-one", file, seconds] => crowd::pairs_one(file.as_ref(), seconds.parse()?),
+        ["take", file, start] => crowd::take(file.as_ref(), start.parse()?),
         ["verify", file] => workload::verify(file.as_ref()),
         other => bail!("not a command of the agent: {other:?}"),
     }
