@@ -22,7 +22,7 @@ LIBRARY_LINKS = libdlmcontrol.so.3 libdlmcontrol.so
 CAPI = libdlmcontrol/capi
 
 .DEFAULT_GOAL := build
-.PHONY: help build check needs vm-needs demo demo-vm bench-recovery install uninstall clean
+.PHONY: help build check needs vm-needs demo demo-vm bench-recovery bench-plock install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -49,6 +49,9 @@ demo-vm: vm-needs build ## a node of a cluster of virtual machines dies; its rec
 
 bench-recovery: vm-needs build ## this daemon beside Debian's C daemon on the same virtual machines; ROUNDS=3
 	$(CARGO) run --release --locked -p dlm-vm -- bench-recovery --rounds $(or $(ROUNDS),3) --daemon $(RELEASE)/dlm_controld
+
+bench-plock: vm-needs build ## POSIX locks: this daemon beside Debian's C daemon on the same virtual machines; ROUNDS=3
+	$(CARGO) run --release --locked -p dlm-vm -- bench-plock --rounds $(or $(ROUNDS),3) --daemon $(RELEASE)/dlm_controld
 
 # No dependency on build: `make install` runs as root, who need not have a compiler.
 install: ## what `make build` made, with unit and rules, to DESTDIR= and PREFIX=/usr/local

@@ -42,6 +42,8 @@ Scenarios, measurements, demonstration:
   bench-recovery [--rounds N] --daemon PATH [OPTIONS]
                                  that daemon and Debian's in turn on the same machines: times of
                                  recoveries and joins, memory, processor (3 rounds of 6 to 10 minutes)
+  bench-plock [--rounds N] --daemon PATH [OPTIONS]
+                                 the same for POSIX locks: pairs a second, joins with 10,000 of them
   demo [OPTIONS]                 kill a node under load, print the recovery step by step
 
 OPTIONS:
@@ -57,5 +59,6 @@ In a node: `. /vm/rc; start_corosync; start_daemon` starts what was stopped; log
 
 Environment: DLM_VM_DIR, the state directory (target/vm): package cache, images, the running cluster,
 and evidence of failed scenarios in `failures`. DLM_VM_NICE, priority of the machines (0).
+DLM_VM_CROWD='PROCESSES LOCKS', how many and how often in plock-crowd (100 20).
 Run it in the source tree: the in-guest agent is built by cargo.
 ";

@@ -50,7 +50,8 @@ fn run(words: &[&str]) -> Result<ExitCode> {
             let (options, _) = options(rest)?;
             demo::run(&state, options)?;
         }
-        ["bench-recovery", rest @ ..] => bench(rest)?,
+        ["bench-recovery", rest @ ..] => bench(rest, dlm_vm::bench::run)?,
+        ["bench-plock", rest @ ..] => bench(rest, dlm_vm::bench::run_plocks)?,
         ["down"] => dlm_vm::tear_down(&State::from_environment()?)?,
         [POWER] => Cluster::serve_power(&State::from_environment()?)?,
         other => return by_hand(&Cluster::attach(&State::from_environment()?)?, other),
@@ -141,16 +142,16 @@ fn test(words: &[&str]) -> Result<ExitCode> {
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn bench(words: &[&str]) -> Result<()> {
+fn bench(words: &[&str], run: fn(&State, Options, u32) -> Result<()>) -> Result<()> {
     let (options, rest) = options(words)?;
     let rounds = match rest.as_slice() {
         [] => BENCH_ROUNDS,
         ["--rounds", count] => count.parse().context("--rounds")?,
-        other => bail!("not an option of bench-recovery: {}", other.join(" ")),
+        other => bail!("not an option of a bench: {}", other.join(" ")),
     };
     let state = prepare()?;
     tear_down_on_signals(&state)?;
-    dlm_vm::bench::run(&state, options, rounds)
+    run(&state, options, rounds)
 }
 
 fn list() {

@@ -44,16 +44,22 @@ impl fmt::Display for Figure {
 }
 
 /// All values measured so far.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Samples(BTreeMap<Figure, BTreeMap<Side, Vec<f64>>>);
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Samples<F>(BTreeMap<F, BTreeMap<Side, Vec<f64>>>);
 
-impl Samples {
-    pub(super) fn add(&mut self, figure: Figure, side: Side, value: f64) {
+impl<F> Default for Samples<F> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<F: Ord> Samples<F> {
+    pub(super) fn add(&mut self, figure: F, side: Side, value: f64) {
         self.0.entry(figure).or_default().entry(side).or_default().push(value);
     }
 }
 
-impl fmt::Display for Samples {
+impl<F: fmt::Display> fmt::Display for Samples<F> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{:44} | {:>26} | {:>26} | ratio", "", "ours", "C")?;
         for (figure, sides) in &self.0 {

@@ -1,11 +1,13 @@
 //! The daemon under test beside Debian's C daemon, on the same machines in one run: what a recovery, a
-//! join and an idle daemon cost.
+//! join, an idle daemon and POSIX locks cost.
 //!
 //! Times are read from the logs' own stamps, never from when the host looked. What is common to both
 //! daemons (detection by corosync, the kernel, the fence agent) is left out or printed beside.
 
 mod figures;
+mod plock;
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -41,9 +43,28 @@ enum Side {
     C,
 }
 
+/// What a recovery, a join and an idle daemon cost, so many rounds.
+pub fn run(state: &State, options: Options, rounds: u32) -> Result<()> {
+    alternate(state, options, rounds, "bench-recovery", measure)
+}
+
+/// What POSIX locks cost, so many rounds.
+pub fn run_plocks(state: &State, options: Options, rounds: u32) -> Result<()> {
+    alternate(state, options, rounds, "bench-plock", plock::measure)
+}
+
+/// Measures one daemon, and adds what it finds.
+type Measure<F> = fn(&mut Cluster, Side, &Daemon, &mut Samples<F>) -> Result<()>;
+
 /// Boots three nodes and measures both daemons in turn, so many times. The table is printed anew after
 /// each turn, so that an interrupted run has its figures.
-pub fn run(state: &State, options: Options, rounds: u32) -> Result<()> {
+fn alternate<F: Ord + Display>(
+    state: &State,
+    options: Options,
+    rounds: u32,
+    name: &str,
+    measure: Measure<F>,
+) -> Result<()> {
     let Daemon::Ours(_) = options.daemon else {
         bail!("--daemon PATH names the daemon to measure")
     };
@@ -62,7 +83,7 @@ pub fn run(state: &State, options: Options, rounds: u32) -> Result<()> {
             let measured = measure(&mut cluster, side, &daemon, &mut samples);
             println!("round {round} of {rounds}, {side:?}; medians (lowest..highest):\n{samples}");
             if measured.is_err() {
-                cluster.collect_on_failure(&state.failures().join("bench-recovery"), began)?;
+                cluster.collect_on_failure(&state.failures().join(name), began)?;
             }
             measured.with_context(|| format!("round {round} of {rounds}, {side:?}"))?;
         }
@@ -74,7 +95,7 @@ fn measure(
     cluster: &mut Cluster,
     side: Side,
     daemon: &Daemon,
-    samples: &mut Samples,
+    samples: &mut Samples<Figure>,
 ) -> Result<()> {
     eprintln!("{side:?}: a death without fencing");
     cluster.change_daemon(daemon.clone(), "--enable_fencing=0")?;
@@ -201,7 +222,7 @@ fn death_with_many(cluster: &Cluster) -> Result<Vec<(Figure, f64)>> {
 fn idle(
     cluster: &Cluster,
     side: Side,
-    samples: &mut Samples,
+    samples: &mut Samples<Figure>,
     [memory, ticks]: [Figure; 2],
 ) -> Result<()> {
     let command = format!(

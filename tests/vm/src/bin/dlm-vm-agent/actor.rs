@@ -174,7 +174,7 @@ fn kind(mode: &str) -> Result<libc::c_int> {
 }
 
 fn lock(kind: libc::c_int, start: &str, length: &str) -> Result<libc::flock> {
-    Ok(flock(kind, start.parse().context("start")?, length.parse().context("length")?)?)
+    flock(kind, start.parse().context("start")?, length.parse().context("length")?)
 }
 
 /// What fcntl takes.
