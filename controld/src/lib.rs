@@ -9,6 +9,8 @@ pub mod fence;
 pub mod kernel;
 pub mod logging;
 pub mod service;
+#[cfg(test)]
+mod skipped;
 #[cfg(feature = "testbed")]
 pub mod testbed;
 pub mod wire;

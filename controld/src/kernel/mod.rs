@@ -15,7 +15,7 @@ pub mod kmsg;
 pub mod lanes;
 pub mod misc;
 pub mod plockdev;
-mod ready;
+pub(crate) mod ready;
 pub mod real;
 pub mod root;
 pub mod scan;

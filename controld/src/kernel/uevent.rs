@@ -498,7 +498,7 @@ mod tests {
     fn an_overrun_is_reported_and_the_socket_goes_on() {
         let overrun = std::thread::spawn(|| {
             if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).is_err() {
-                eprintln!("skipped: this environment gives no network namespace");
+                crate::skipped::skipped("this environment gives no network namespace");
                 return;
             }
             let runtime =

@@ -324,7 +324,7 @@ fn fields(mut datagram: &[u8]) -> Vec<(String, String)> {
 #[test]
 fn journal_gets_native_fields() {
     if unshare(CloneFlags::CLONE_NEWNS).is_err() {
-        eprintln!("skipped: needs the right to make a mount namespace");
+        crate::skipped::skipped("the right to make a mount namespace");
         return;
     }
     let none: Option<&str> = None;

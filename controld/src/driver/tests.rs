@@ -1,0 +1,272 @@
+use super::*;
+use crate::config::Invocation;
+use crate::kernel::plockdev::{self, RECORD_SIZE, REQUESTS_WAITING_MAX, Requests, Results};
+use crate::kernel::{LogSink, ready};
+use crate::logging::LogOptions;
+use dlm_core::effect::KernelWrite;
+use dlm_core::event::{Confchg, JoinReason, Token};
+use dlm_core::options::Setup;
+use dlm_core::plock::{Mode, Op, PlockInfo};
+use dlm_core::types::{GlobalId, Group, LockspaceName, RingId};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use tokio::sync::mpsc;
+
+/// Takes every request and answers none.
+struct Silent;
+
+impl Cluster for Silent {
+    fn join(&mut self, _: &Group) {}
+    fn leave(&mut self, _: &Group) {}
+    fn send(&mut self, _: &Group, _: Vec<u8>) {}
+    fn kick(&mut self, _: NodeId) {}
+    fn answer_shutdown(&mut self, _: bool) {}
+}
+
+impl Kernel for Silent {
+    fn write(&mut self, _: Token, _: Lane, _: KernelWrite) {}
+    fn retire(&mut self, _: &Lane) {}
+    fn set_log_debug(&mut self, _: Switch) {}
+    fn plock_result(&mut self, _: &PlockInfo) {}
+    fn set_plock_rate_limit(&mut self, _: u32) {}
+}
+
+fn us() -> NodeId {
+    NodeId::new(1).expect("not 0")
+}
+
+fn driver(cluster: Box<dyn Cluster>, kernel: Box<dyn Kernel>) -> Driver {
+    let Ok(Invocation::Run(config)) = Config::from_args(["-D".into()], None) else {
+        panic!("-D is a way to run")
+    };
+    let node = us();
+    let core = Core::new(Setup {
+        our_node: node,
+        configured_nodes: vec![node],
+        two_node: false,
+        fixed: config.fixed(),
+        dynamic: config.dynamic(),
+        devices: config.fence_devices(&[node]),
+        lockspaces: config.lockspaces().clone(),
+    });
+    let file = std::env::temp_dir().join(format!("dlm-driver-{}.log", std::process::id()));
+    let options = LogOptions { journal: Switch::Off, file, ..LogOptions::default() };
+    let outputs = Outputs {
+        cluster,
+        kernel,
+        published: watch::channel(Arc::default()).0,
+        logger: Logger::start(options).expect("a thread"),
+        ready: Box::new(|| ()),
+    };
+    Driver::new(core, config, vec![node], outputs)
+}
+
+#[test]
+fn a_flood_loses_no_event() {
+    const FLOOD: usize = 10 * BATCH + 7;
+    let (events, cluster) = mpsc::channel(FLOOD + 1);
+    for number in 0..FLOOD {
+        let lockspace = LockspaceName::new(format!("ls{number}").as_bytes()).expect("a name");
+        events.try_send(Event::Online { lockspace }).expect("room");
+    }
+    events.try_send(Event::ClusterLost { why: "the end".to_owned() }).expect("room");
+    let (_kernel_end, kernel) = mpsc::channel(1);
+    let (_command_end, commands) = mpsc::channel(1);
+    let (_signal_end, signals) = mpsc::channel(1);
+    let (_plock_end, plocks) = mpsc::channel(1);
+    let inputs = Inputs { cluster, kernel, plocks, commands, signals };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (end, _, _, core) = runtime
+        .expect("a runtime")
+        .block_on(driver(Box::new(Silent), Box::new(Silent)).run(inputs));
+    assert_eq!(end, End::ClusterLost("the end".to_owned()));
+    assert_eq!(core.snapshot().lockspaces.len(), FLOOD);
+}
+
+/// A node alone: what it says comes back at once, its kernel does at once what it is asked for.
+struct Alone {
+    cluster: mpsc::Sender<Event>,
+    kernel: mpsc::Sender<Event>,
+    plocks: Option<Results>,
+}
+
+const RING: RingId = RingId { node: 1, seq: 8 };
+
+impl Alone {
+    fn tell(&self, event: Event) {
+        self.cluster.try_send(event).expect("room");
+    }
+}
+
+impl Cluster for Alone {
+    fn join(&mut self, group: &Group) {
+        let joined = vec![(us(), JoinReason::Join)];
+        let change = Confchg { members: vec![us()], joined, left: Vec::new() };
+        self.tell(Event::Confchg { group: group.clone(), change });
+        self.tell(Event::Ring { group: group.clone(), ring: RING });
+    }
+    fn leave(&mut self, _: &Group) {}
+    fn send(&mut self, group: &Group, bytes: Vec<u8>) {
+        let packet = wire::decode(&bytes).expect("a message");
+        let (group, from, length) = (group.clone(), us(), bytes.len());
+        self.tell(Event::Message { group, from, packet, length });
+    }
+    fn kick(&mut self, _: NodeId) {}
+    fn answer_shutdown(&mut self, _: bool) {}
+}
+
+impl Kernel for Alone {
+    fn write(&mut self, token: Token, _: Lane, _: KernelWrite) {
+        self.kernel.try_send(Event::KernelDone { token, result: Ok(()) }).expect("room");
+    }
+    fn retire(&mut self, _: &Lane) {}
+    fn set_log_debug(&mut self, _: Switch) {}
+    fn plock_result(&mut self, result: &PlockInfo) {
+        self.plocks.as_ref().expect("the kernel's side").write(result);
+    }
+    fn set_plock_rate_limit(&mut self, _: u32) {}
+}
+
+/// A whole daemon but for corosync and the kernel, whose plock device is a socket: runs `kernel` at its other end.
+fn with_a_plock_device(kernel: impl FnOnce(OwnedFd, GlobalId) + Send + 'static) -> Core {
+    const ROOM: usize = 1024;
+    let fs = LockspaceName::new(b"fs").expect("a name");
+    let id = Group::Lockspace(fs.clone()).global_id();
+    let (ours, device) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+            .expect("a pair");
+    fcntl(&device, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a flag");
+    let path = PathBuf::from("/dev/misc/dlm_plock");
+    let log: LogSink = Arc::new(|line| panic!("{}", line.text));
+    let (rate, limit) = watch::channel(0);
+    let writing = device.try_clone().expect("a descriptor");
+    let results = Results::new(writing, path.clone(), rate, Arc::clone(&log), Arc::clone(&log));
+    let (cluster_events, cluster) = mpsc::channel(ROOM);
+    let (kernel_events, from_kernel) = mpsc::channel(ROOM);
+    let alone =
+        |plocks| Alone { cluster: cluster_events.clone(), kernel: kernel_events.clone(), plocks };
+    let nobody = BTreeMap::from([(us(), vec![([127, 0, 0, 1], 0).into()])]);
+    alone(None).tell(Event::Quorum {
+        quorate: true,
+        ring: RING,
+        members: vec![us()],
+        addresses: nobody,
+    });
+    kernel_events.try_send(Event::Online { lockspace: fs }).expect("room");
+    let driver = driver(Box::new(alone(None)), Box::new(alone(Some(results))));
+    let end = cluster_events.clone();
+    std::thread::spawn(move || {
+        kernel(ours, id);
+        end.blocking_send(Event::ClusterLost { why: "the end".to_owned() }).expect("room");
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (_, _, _, core) = runtime.expect("a runtime").block_on(async {
+        let (requests, plocks) = mpsc::channel(REQUESTS_WAITING_MAX);
+        let reader = Requests::new(device, &path, us(), limit).expect("a socket");
+        tokio::spawn(async move { reader.forward(requests, log).await });
+        let (_command_end, commands) = mpsc::channel(1);
+        let (_signal_end, signals) = mpsc::channel(1);
+        let inputs = Inputs { cluster, kernel: from_kernel, plocks, commands, signals };
+        driver.run(inputs).await
+    });
+    core
+}
+
+fn lock(fsid: GlobalId, number: u64, op: Op) -> PlockInfo {
+    PlockInfo {
+        version: [1, 2, 0],
+        op,
+        mode: Mode::Write,
+        wait: false,
+        flags: 0,
+        pid: 7,
+        node: us(),
+        result: 0,
+        fsid,
+        number,
+        start: 0,
+        end: 9,
+        owner: 1,
+    }
+}
+
+fn answer(kernel: &OwnedFd) -> (u64, i32) {
+    let mut record = [0; RECORD_SIZE];
+    assert_eq!(nix::unistd::read(kernel, &mut record), Ok(RECORD_SIZE));
+    let (info, _) = plockdev::decode(&record, us()).expect("a record");
+    (info.number, info.result)
+}
+
+fn ask(kernel: &OwnedFd, request: &PlockInfo) {
+    assert_eq!(nix::unistd::write(kernel, &plockdev::encode(request)), Ok(RECORD_SIZE));
+}
+
+#[test]
+fn requests_of_the_device_are_answered_there_in_order() {
+    let core = with_a_plock_device(|kernel, id| {
+        for number in 1..=3 * 64 {
+            ask(&kernel, &lock(id, number, Op::Lock));
+        }
+        for number in 1..=3 * 64 {
+            assert_eq!(answer(&kernel), (number, 0));
+        }
+    });
+    let name = LockspaceName::new(b"fs").expect("a name");
+    let held = core.plocks(&name).map(Iterator::count);
+    assert_eq!(held, Some(3 * 64), "locks of the lockspace");
+}
+
+/// What the daemon adds to a request, the device's reader and both channels included; corosync and the kernel's own work
+/// not. Beside it what the sockets and threads cost alone, without a daemon:
+/// `cargo test --release -p dlm-controld --lib -- --ignored --nocapture cost_of_a_plock`.
+#[test]
+#[ignore = "a measurement"]
+fn cost_of_a_plock() {
+    let (ours, device) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+            .expect("a pair");
+    fcntl(&device, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a flag");
+    let echo = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(echo(device));
+    });
+    measure(&ours, GlobalId(1), "echo");
+    drop(ours);
+    echo.join().expect("no panic");
+    with_a_plock_device(|kernel, id| measure(&kernel, id, "daemon"));
+}
+
+/// Answers requests with themselves, by a bare event loop.
+async fn echo(device: OwnedFd) {
+    let device = ready::register(device).expect("a socket");
+    let mut record = [0; RECORD_SIZE];
+    loop {
+        let mut ready = device.readable().await.expect("an event loop");
+        match nix::unistd::read(device.get_ref(), &mut record) {
+            Ok(0) => return,
+            Ok(_) => assert_eq!(nix::unistd::write(device.get_ref(), &record), Ok(RECORD_SIZE)),
+            Err(_) => ready.clear_ready(),
+        }
+    }
+}
+
+fn measure(kernel: &OwnedFd, id: GlobalId, what: &str) {
+    const COUNT: u32 = 50_000;
+    let op = |number: u32| if number % 2 == 0 { Op::Lock } else { Op::Unlock };
+    // It is there once this is answered.
+    ask(kernel, &lock(id, 1, Op::Lock));
+    answer(kernel);
+    for together in [1, 100] {
+        let begin = std::time::Instant::now();
+        for _ in 0..COUNT / together {
+            (0..together).for_each(|number| ask(kernel, &lock(id, 2, op(number))));
+            for _ in 0..together {
+                assert_eq!(answer(kernel).0, 2);
+            }
+        }
+        println!("{what}, {together} at once: {:?} a request", begin.elapsed() / COUNT);
+    }
+}
