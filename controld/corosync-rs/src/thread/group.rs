@@ -47,6 +47,45 @@ impl Retry {
     }
 }
 
+/// A connection that is made before it is wanted: to set one up takes longer than the join itself, and whoever creates a
+/// lockspace waits for both.
+#[derive(Debug)]
+pub(super) struct Spare {
+    cpg: Option<Cpg>,
+    /// When one is to be made; `None` while there is one.
+    due: Option<Instant>,
+}
+
+/// After the last one was taken: the group that has it gets its first exchange of messages done before.
+const SPARE_PAUSE: Duration = Duration::from_millis(100);
+
+impl Spare {
+    /// None yet.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { cpg: None, due: Some(now + SPARE_PAUSE) }
+    }
+
+    /// When [`Spare::make`] has something to do.
+    pub(super) const fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Make one if it is time. Blocks until corosync has answered, so call it when nothing else is to be done. A failure
+    /// is no loss: who wants a connection will make one and see.
+    pub(super) fn make(&mut self, now: Instant) {
+        if self.due.is_some_and(|due| due <= now) {
+            self.cpg = Cpg::connect().ok();
+            self.due = None;
+        }
+    }
+
+    /// The spare one, or a new one.
+    fn take(&mut self, now: Instant) -> Result<Cpg> {
+        self.due = Some(now + SPARE_PAUSE);
+        self.cpg.take().map_or_else(Cpg::connect, Ok)
+    }
+}
+
 #[derive(Debug)]
 enum State {
     New,
@@ -152,13 +191,14 @@ impl<K> Member<K> {
         busy.then(|| self.retry.at().unwrap_or(now))
     }
 
-    /// Do the next call, if it is time. An error means that the connection is lost.
-    pub(super) fn step(&mut self, now: Instant) -> Result<Step> {
+    /// Do the next call, if it is time. An error means that the connection is lost. `spare` is taken where a connection is
+    /// wanted.
+    pub(super) fn step(&mut self, now: Instant, spare: &mut Spare) -> Result<Step> {
         if !self.retry.is_due(now) {
             return Ok(Step::Rest);
         }
         match std::mem::replace(&mut self.state, State::New) {
-            State::New => match Cpg::connect() {
+            State::New => match spare.take(now) {
                 Ok(cpg) => Ok(self.went(State::Connected(cpg))),
                 Err(error) => self.join_refused(State::New, error, now),
             },

@@ -1,6 +1,6 @@
 //! The thread's loop: take requests, do what is due, wait, read one event, in order of rank.
 
-use super::group::{Member, Step};
+use super::group::{Member, Spare, Step};
 use super::inbox::{Command, Shared, cost};
 use super::services::{CfgRequest, CfgStep, ServiceState, cfg_lost};
 use super::{Connection, Event, Key, Loss, Services, already_joined};
@@ -51,6 +51,7 @@ pub(super) struct Worker<K: Key> {
     services: ServiceState,
     /// By rank.
     groups: Vec<Member<K>>,
+    spare: Spare,
     events: mpsc::Sender<Event<K>>,
     /// Events that wait for room in the channel; nothing is read from corosync meanwhile.
     backlog: VecDeque<Event<K>>,
@@ -67,6 +68,7 @@ impl<K: Key> Worker<K> {
             shared,
             services: ServiceState::new(services)?,
             groups: Vec::new(),
+            spare: Spare::new(Instant::now()),
             events,
             backlog: VecDeque::new(),
             mode: Mode::Serving,
@@ -78,9 +80,10 @@ impl<K: Key> Worker<K> {
         // Signals are for the program's own threads. Should this fail, poll's EINTR is dealt with below.
         let _unblocked = SigSet::all().thread_block();
         let last = self.serve().err().map(|(connection, loss)| Event::Lost { connection, loss });
-        let Self { shared, services, groups, events, backlog, mode: _ } = self;
+        let Self { shared, services, groups, spare, events, backlog, mode: _ } = self;
         // Whoever hears of the end may rely on it that the connections are closed.
         drop(groups);
+        drop(spare);
         drop(services);
         for event in backlog {
             shared.event_given(&event);
@@ -105,10 +108,20 @@ impl<K: Key> Worker<K> {
                 return Ok(());
             }
             self.empty_backlog()?;
-            if let Some(ready) = self.wait()? {
-                self.read(ready)?;
+            match self.wait()? {
+                Some(ready) => self.read(ready)?,
+                None if self.mode == Mode::Serving && self.is_idle() => {
+                    self.spare.make(Instant::now());
+                }
+                None => {}
             }
         }
+    }
+
+    /// It was the time that ended the wait, not a request.
+    fn is_idle(&self) -> bool {
+        let mut wake = [PollFd::new(self.shared.wake_fd(), PollFlags::POLLIN)];
+        poll(&mut wake, PollTimeout::ZERO) == Ok(0)
     }
 
     fn is_settled(&self) -> bool {
@@ -197,7 +210,7 @@ impl<K: Key> Worker<K> {
     fn do_group_requests(&mut self, at: usize, now: Instant) -> std::result::Result<bool, Lost<K>> {
         for _ in 0..STEPS_IN_A_TURN {
             let Some(member) = self.groups.get_mut(at) else { return Ok(false) };
-            match member.step(now) {
+            match member.step(now, &mut self.spare) {
                 Ok(Step::Rest) => break,
                 Ok(Step::Went) => {}
                 Ok(Step::Taken(bytes)) => self.shared.release(Some(&member.key), bytes),
@@ -280,8 +293,11 @@ impl<K: Key> Worker<K> {
     /// Until the next request can be done.
     fn timeout(&self, now: Instant) -> PollTimeout {
         let groups = self.groups.iter().enumerate().filter(|(at, _)| !self.must_wait(*at));
-        let due =
-            groups.filter_map(|(_, member)| member.due(now)).chain(self.services.due(now)).min();
+        let due = groups
+            .filter_map(|(_, member)| member.due(now))
+            .chain(self.services.due(now))
+            .chain(self.spare.due())
+            .min();
         match due {
             None => PollTimeout::NONE,
             Some(at) => {
