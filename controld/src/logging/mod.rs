@@ -268,12 +268,6 @@ impl Logger {
         self.0.progress.wait(FINISH_DEADLINE);
     }
 
-    /// Lines lost so far that were not told yet.
-    #[cfg(test)]
-    pub(crate) fn lost(&self) -> u64 {
-        self.0.progress.lost()
-    }
-
     /// Limits repeats.
     fn say(&self, said: Said) {
         let admitted = self.repeats().admit(clock::monotonic_seconds(), &said);

@@ -80,11 +80,6 @@ impl Progress {
         self.lost.fetch_add(lines, Ordering::SeqCst);
     }
 
-    #[cfg(test)]
-    pub(super) fn lost(&self) -> u64 {
-        self.lost.load(Ordering::SeqCst)
-    }
-
     /// Takes the number, if there is one to tell. Whoever takes it has to tell it, or to give it back.
     pub(super) fn take_lost(&self) -> Option<LostReport> {
         if self.lost.load(Ordering::SeqCst) == 0 {
