@@ -84,7 +84,7 @@ impl Daemons {
                 self.request(victim, cluster, setup, out);
             }
         }
-        self.fipu_rules(setup, out);
+        self.fipu_rules(cluster, setup, out);
     }
 
     /// What holds up all fencing.
@@ -120,8 +120,10 @@ impl Daemons {
                 self.fencing.startup.remove(&node);
                 continue;
             }
-            let waiting =
-                self.fencing.delay_begin.is_none() || self.delay_end(setup, out.now.mono).is_some();
+            // Our own PROTOCOL may take longer than post_join_delay to come back: no reason to fence ourselves.
+            let waiting = node == self.our_node
+                || self.fencing.delay_begin.is_none()
+                || self.delay_end(setup, out.now.mono).is_some();
             if !setup.fixed.startup_fencing.is_on() || waiting {
                 continue;
             }

@@ -189,6 +189,7 @@ impl Daemons {
             node.victim.actors.remove(&gone);
             node.victim.all_actors.remove(&gone);
             node.victim.witnesses.remove(&gone);
+            node.saw_join.remove(&gone);
         }
     }
 

@@ -4,7 +4,8 @@
 //! failure. So a starting daemon holds its lockspaces back until a settled member tells it that nothing is outstanding,
 //! or until it has seen for itself that every configured node is harmless.
 
-use crate::group::Daemons;
+use crate::cluster::Cluster;
+use crate::group::{Daemon, Daemons, Membership};
 use crate::message::{
     CLEAR_FIPU, CLEAR_FIPU_UNKNOWN, CLEAR_STARTUP, FENCE_CLEAR_UNKNOWN, FenceClear, Message,
 };
@@ -19,11 +20,14 @@ pub(crate) const OWED_TO_JOINER: u32 = CLEAR_STARTUP | CLEAR_FIPU;
 
 impl Daemons {
     /// The three rules by which unknown becomes known, at the end of a pass.
-    pub(crate) fn fipu_rules(&mut self, setup: &Setup, out: &mut Out<'_>) {
+    pub(crate) fn fipu_rules(&mut self, cluster: &Cluster, setup: &Setup, out: &mut Out<'_>) {
         self.refill_startup_list(setup, out);
         self.clear_by_ourselves(setup, out);
         self.serve_joiners(out);
-        if !setup.fixed.startup_fencing.is_on() {
+        // A part without quorum does not know what the other part is fencing, and must not keep its opinion when they meet.
+        // It costs nothing: its lockspaces wait for quorum too.
+        let heard_all = cluster.quorate || !setup.dynamic.quorum_lockspace.is_on();
+        if !setup.fixed.startup_fencing.is_on() && heard_all {
             self.clear_by_agreement(out);
         }
     }
@@ -49,15 +53,11 @@ impl Daemons {
         if self.fencing.unknown {
             return;
         }
-        let server = self.members().find(|(_, node)| node.owed == 0).map(|(id, _)| id);
-        if server != Some(self.our_node) {
-            return;
-        }
         let may_clear = if self.no_victims() { CLEAR_STARTUP | CLEAR_FIPU } else { CLEAR_STARTUP };
         let mut joiners: Vec<(usize, NodeId, u32)> = self
             .members()
             .map(|(id, node)| (node.order, id, node.owed & !node.told & may_clear))
-            .filter(|(_, _, flags)| *flags != 0)
+            .filter(|(_, node, flags)| *flags != 0 && self.server_of(*node) == Some(self.our_node))
             .collect();
         joiners.sort_unstable();
         for (_, node, flags) in joiners {
@@ -67,6 +67,22 @@ impl Daemons {
             }
             self.send(Message::FenceClear(FenceClear { node, result: 0, flags }), out);
         }
+    }
+
+    /// The lowest member that is owed nothing, as in the C daemon. It may have come after the joiner and know of no debt:
+    /// then the joiner would wait for ever, and the lowest of ours that saw it join has to do it.
+    fn server_of(&self, joiner: NodeId) -> Option<NodeId> {
+        let settled = || self.members().filter(|(_, node)| node.owed == 0);
+        let saw_join = &self.nodes.get(&joiner)?.saw_join;
+        let (lowest, _) = settled().next()?;
+        if saw_join.contains(&lowest) {
+            return Some(lowest);
+        }
+        let ours = |id: NodeId, node: &Daemon| {
+            id == self.our_node
+                || matches!(node.membership, Membership::Clean { features: Some(_), .. })
+        };
+        settled().find(|(id, node)| saw_join.contains(id) && ours(*id, node)).map(|(id, _)| id)
     }
 
     /// Rule C, without start-up fencing: when nobody knows anything there is nothing to know. Not after the loss of

@@ -54,6 +54,8 @@ pub(crate) struct Daemon {
     pub(crate) stateful: bool,
     /// It was in the group when we joined it: what it has run, it has run with our knowledge, so it cannot be a merge.
     pub(crate) there_before_us: bool,
+    /// It came with another partition: if it goes before it has told us anything, it may take knowledge of fencing along.
+    pub(crate) has_past: bool,
     /// It was there before us, or told us what to forget: it may know of fencing that we do not know of.
     pub(crate) may_know: bool,
     pub(crate) add_time: Instant,
@@ -65,6 +67,8 @@ pub(crate) struct Daemon {
     pub(crate) says_unknown: bool,
     /// `CLEAR_*` bits that somebody still owes to it.
     pub(crate) owed: u32,
+    /// Members that have been there since before it joined: they know what is owed to it, later ones do not.
+    pub(crate) saw_join: BTreeSet<NodeId>,
     /// `CLEAR_*` bits that we have sent to it.
     pub(crate) told: u32,
 }
@@ -191,8 +195,15 @@ impl Daemons {
         for (node, reason) in &change.left {
             self.remove(*node, *reason, change, setup, out);
         }
+        let mut before: BTreeSet<NodeId> = self.members().map(|(id, _)| id).collect();
+        if we_joined {
+            before.clear();
+        }
         for node in &change.members {
-            self.add(*node, we_joined, out);
+            self.add(*node, we_joined, &before, out);
+        }
+        for (node, reason) in &change.joined {
+            self.node_mut(*node).has_past = *reason == JoinReason::NodeUp;
         }
         if !change.joined.is_empty() {
             self.send_protocol(self.run, out);
@@ -200,7 +211,7 @@ impl Daemons {
         Changed { lost_us: !change.members.contains(&self.our_node) }
     }
 
-    fn add(&mut self, node: NodeId, we_joined: bool, out: &mut Out<'_>) {
+    fn add(&mut self, node: NodeId, we_joined: bool, before: &BTreeSet<NodeId>, out: &mut Out<'_>) {
         let now = out.now.mono;
         let is_us = node == self.our_node;
         let entry = self.node_mut(node);
@@ -214,6 +225,7 @@ impl Daemons {
         entry.may_know = we_joined && !is_us;
         entry.says_unknown = false;
         entry.told = 0;
+        entry.saw_join.clone_from(before);
         entry.owed = if we_joined { 0 } else { crate::fipu::OWED_TO_JOINER };
         let needs = if entry.victim.needs_fencing() { " needs fencing" } else { "" };
         out.debug(format!("daemon joined {node}{needs}"));
@@ -233,7 +245,7 @@ impl Daemons {
         let was = entry.membership;
         entry.rem_time = now;
         entry.left_reason = reason_text(reason);
-        let may_have_known = entry.may_know && !entry.says_unknown;
+        let may_have_known = (entry.may_know || entry.has_past) && !entry.says_unknown;
         entry.says_unknown = false;
         entry.owed = 0;
         // A member from before us whose PROTOCOL has not reached us was clean to everybody else, who wait for its fencing and
@@ -278,12 +290,14 @@ impl Daemon {
             stateful: false,
             there_before_us: false,
             may_know: false,
+            has_past: false,
             add_time: Instant::default(),
             rem_time: Instant::default(),
             left_reason: "unknown",
             victim: Victim::default(),
             says_unknown: false,
             owed: 0,
+            saw_join: BTreeSet::new(),
             told: 0,
         }
     }

@@ -20,6 +20,10 @@ scripts! {
     procdown_with_fencing
     procdown_whose_daemon_left_in_order_is_fenced
     fipu_alone_without_startup_fencing
+    fipu_joiner_is_served_by_one_who_saw_it_join
+    fipu_loss_of_a_node_that_merged_forbids_agreement
+    fipu_part_without_quorum_agrees_on_nothing
+    startup_fencing_spares_ourselves
     fipu_joiners_are_served_by_the_lowest_settled_member
     fipu_joiner_waits_for_the_end_of_fencing
     fipu_joiner_holds_lockspaces_back
