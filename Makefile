@@ -22,7 +22,7 @@ LIBRARY_LINKS = libdlmcontrol.so.3 libdlmcontrol.so
 CAPI = libdlmcontrol/capi
 
 .DEFAULT_GOAL := build
-.PHONY: help build check needs vm-needs demo demo-vm bench-recovery bench-plock install uninstall clean
+.PHONY: help build check needs vm-needs demo demo-vm sim bench-recovery bench-plock install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -46,6 +46,14 @@ demo: needs ## a node of three daemons on the testbed dies; its recovery, step b
 
 demo-vm: vm-needs build ## a node of a cluster of virtual machines dies; its recovery, step by step
 	$(CARGO) run --release --locked -p dlm-vm -- demo --daemon $(RELEASE)/dlm_controld --tool $(RELEASE)/dlm_tool
+
+# From the variables of make to the options of the program, those that are set.
+sim_fixed = $(if $(NODES),--nodes '$(NODES)') $(if $(LOCKSPACES),--lockspaces '$(LOCKSPACES)')
+sim_storms = $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(FIRST),--first '$(FIRST)') $(if $(SECONDS),--seconds '$(SECONDS)')
+
+sim: ## random faults on simulated clusters: SEEDS=10000 NODES=1..128 LOCKSPACES= FIRST= SECONDS=; SEED=n tells one run again
+	@$(CARGO) build --quiet --release --locked -p dlm-sim
+	@$(RELEASE)/dlm-sim $(if $(SEED),replay '$(SEED)' $(if $(KEEP),--keep '$(KEEP)'),storms $(sim_storms)) $(sim_fixed)
 
 bench-recovery: vm-needs build ## this daemon beside Debian's C daemon on the same virtual machines; ROUNDS=3
 	$(CARGO) run --release --locked -p dlm-vm -- bench-recovery --rounds $(or $(ROUNDS),3) --daemon $(RELEASE)/dlm_controld

@@ -17,29 +17,29 @@ impl World {
         match effect {
             Effect::Join(group) => self.bus.submit(id, &group, Outgoing::Join),
             Effect::Leave(group) => {
-                self.tell(format!("{id} -> leave {group}"));
+                self.tell(|| format!("{id} -> leave {group}"));
                 self.bus.submit(id, &group, Outgoing::Leave);
             }
             Effect::Send { group, packet } => self.send(id, &group, packet),
             Effect::Kick(target) => {
-                self.tell(format!("{id} -> kick {target}"));
+                self.tell(|| format!("{id} -> kick {target}"));
                 let delay = self.hop();
                 self.after(delay, Action::Kick { from: id, target, tries: 0 });
             }
-            Effect::AnswerShutdown { allow } => self.tell(format!("{id} -> shutdown {allow}")),
+            Effect::AnswerShutdown { allow } => self.tell(|| format!("{id} -> shutdown {allow}")),
             Effect::Kernel { token, lane, write } => self.begin_write(id, token, lane, write),
             Effect::RunAgent { token, victim, .. } => self.run_agent(id, token, victim),
             Effect::KillAgent(token) => self.kill_agent(id, token),
-            Effect::Ready => self.tell(format!("{id} ready")),
+            Effect::Ready => self.tell(|| format!("{id} ready")),
             Effect::Log(line) => {
                 let about = line.lockspace.map(|name| format!("{name} ")).unwrap_or_default();
-                self.tell(format!("{id} log {about}{}", line.text));
+                self.tell(|| format!("{id} log {about}{}", line.text));
             }
             Effect::PlockResult(info) => self.plock_result(id, &info),
-            Effect::LogPlock { text, .. } => self.tell(format!("{id} plock log {text}")),
-            Effect::Timeline(moment) => self.tell(format!("{id} moment {moment:?}")),
+            Effect::LogPlock { text, .. } => self.tell(|| format!("{id} plock log {text}")),
+            Effect::Timeline(moment) => self.tell(|| format!("{id} moment {moment:?}")),
             Effect::Exit => {
-                self.tell(format!("{id} daemon ends in order"));
+                self.tell(|| format!("{id} daemon ends in order"));
                 if let Some(host) = self.nodes.get_mut(&id) {
                     host.kernel.clear_configfs();
                 }
@@ -49,22 +49,22 @@ impl World {
                 self.broken(format!("{id} refuses its peers: {why}"));
                 self.daemon_gone(id);
             }
-            Effect::Retire(name) => self.tell(format!("{id} -> retire {name}")),
+            Effect::Retire(name) => self.tell(|| format!("{id} -> retire {name}")),
             Effect::FailStop { why } => {
-                self.tell(format!("{id} FAILSTOP {why}"));
+                self.tell(|| format!("{id} FAILSTOP {why}"));
                 self.check_fail_stop(id, &why);
                 self.daemon_gone(id);
                 self.corosync_gone(id);
             }
             Effect::ExitClusterLost { why } => {
-                self.tell(format!("{id} daemon ends, cluster lost: {why}"));
+                self.tell(|| format!("{id} daemon ends, cluster lost: {why}"));
                 self.daemon_gone(id);
             }
         }
     }
 
     fn plock_result(&mut self, id: NodeId, info: &PlockInfo) {
-        self.tell(format!("{id} plock result {info:?}"));
+        self.tell(|| format!("{id} plock result {info:?}"));
         let Some(host) = self.nodes.get_mut(&id) else { return };
         if let Err(why) = host.kernel.plocks().write(info) {
             self.broken(format!("{id}: {why}"));
@@ -72,7 +72,7 @@ impl World {
     }
 
     fn send(&mut self, id: NodeId, group: &Group, packet: Packet) {
-        self.tell(format!("{id} -> {}", super::story::packet(group, &packet)));
+        self.tell(|| format!("{id} -> {}", super::story::packet(group, &packet)));
         self.check_send(id, group, &packet);
         let config = self.daemon(id).and_then(|d| d.view(group)).map_or(ConfigId(0), |v| v.config);
         let instance = match group {
@@ -106,7 +106,7 @@ impl World {
     fn run_agent(&mut self, id: NodeId, token: Token, victim: NodeId) {
         self.check_agent(id, victim);
         let behaviour = self.switch.next(victim);
-        self.tell(format!("{id} -> agent for {victim} ({behaviour:?})"));
+        self.tell(|| format!("{id} -> agent for {victim} ({behaviour:?})"));
         let Some(boot) = self.nodes.get(&id).map(|host| host.boot) else { return };
         let Some(daemon) = self.daemon_mut(id) else { return };
         daemon.agents.insert(token, victim);
@@ -120,7 +120,7 @@ impl World {
     fn kill_agent(&mut self, id: NodeId, token: Token) {
         let victim = self.daemon_mut(id).and_then(|daemon| daemon.agents.remove(&token));
         let Some(victim) = victim else { return };
-        self.tell(format!("{id} -> kill agent for {victim}"));
+        self.tell(|| format!("{id} -> kill agent for {victim}"));
         /// SIGKILL of signal(7).
         const SIGKILL: i32 = 9;
         let outcome = AgentOutcome::Signalled(SIGKILL);

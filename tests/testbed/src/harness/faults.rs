@@ -17,14 +17,14 @@ const KICK_TRIES: u32 = 100;
 impl World {
     /// Somebody on this node wants this lockspace (mounts a file system): created as soon as the kernel lets them.
     pub fn join(&mut self, number: u32, name: &str) {
-        self.tell(format!("USER {number} joins {name}"));
+        self.tell(|| format!("USER {number} joins {name}"));
         self.wants.insert((node(number), lockspace(name)));
         self.agenda.add(self.now, Action::Create(node(number), lockspace(name)));
     }
 
     /// The user leaves (unmounts), as soon as its creation is complete.
     pub fn leave(&mut self, number: u32, name: &str) {
-        self.tell(format!("USER {number} leaves {name}"));
+        self.tell(|| format!("USER {number} leaves {name}"));
         let wish = (node(number), lockspace(name));
         self.wants.remove(&wish);
         self.leaving.insert(wish);
@@ -79,7 +79,7 @@ impl World {
         host.powered = true;
         host.boot += 1;
         let boot = host.boot;
-        self.tell(format!("POWER {number} on"));
+        self.tell(|| format!("POWER {number} on"));
         let delay = super::Pace::draw(self.pace.boot, &mut self.random);
         self.after(delay, Action::CorosyncUp { node: id, boot });
     }
@@ -95,7 +95,7 @@ impl World {
         host.powered = false;
         host.kernel = Kernel::default();
         host.daemon = None;
-        self.tell(format!("POWER {id} off: {why}"));
+        self.tell(|| format!("POWER {id} off: {why}"));
         for life in self.instances.values_mut() {
             if life.node == id && life.fate == Fate::Open {
                 life.fate = Fate::Dead;
@@ -130,7 +130,7 @@ impl World {
         if !self.is_boot(id, boot) {
             return;
         }
-        self.tell(format!("{id} corosync starts"));
+        self.tell(|| format!("{id} corosync starts"));
         self.bus.start(id);
         self.notice_neighbours();
         let delay = super::Pace::draw(self.pace.boot, &mut self.random);
@@ -149,12 +149,12 @@ impl World {
         if !self.is_boot(id, boot) || self.daemon(id).is_some() || !self.bus.is_up(id) {
             return;
         }
-        self.tell(format!("{id} daemon starts"));
+        self.tell(|| format!("{id} daemon starts"));
         let Some(host) = self.nodes.get_mut(&id) else { return };
         host.kernel.clear_configfs();
         if !host.kernel.lockspaces().is_empty() {
             // The driver's own rule: such a kernel may hold locks that nobody coordinates.
-            self.tell(format!("{id} daemon finds uncontrolled lockspaces"));
+            self.tell(|| format!("{id} daemon finds uncontrolled lockspaces"));
             self.corosync_gone(id);
             return;
         }
@@ -163,6 +163,7 @@ impl World {
         let daemon = Daemon {
             epoch: Epoch(self.last_epoch),
             brain,
+            deadline: None,
             views: BTreeMap::new(),
             quorum_ring: 0,
             quorate: false,
@@ -178,7 +179,7 @@ impl World {
 
     /// SIGKILL for a daemon.
     pub fn kill_daemon(&mut self, number: u32) {
-        self.tell(format!("KILL daemon of {number}"));
+        self.tell(|| format!("KILL daemon of {number}"));
         self.daemon_gone(node(number));
     }
 
@@ -218,7 +219,7 @@ impl World {
             if let Some(host) = self.nodes.get_mut(&id) {
                 host.kernel.end_stop(name);
             }
-            self.tell(format!("{id} kernel has stopped {name} for want of a daemon"));
+            self.tell(|| format!("{id} kernel has stopped {name} for want of a daemon"));
         }
     }
 
@@ -227,7 +228,7 @@ impl World {
         if !self.bus.is_up(id) {
             return;
         }
-        self.tell(format!("{id} corosync ends"));
+        self.tell(|| format!("{id} corosync ends"));
         self.bus.stop(id, &mut self.random);
         self.notice_broken_rings();
         self.local(id, Event::ClusterLost { why: "corosync is gone".to_owned() });
@@ -243,7 +244,7 @@ impl World {
 
     /// Cut the network into these sides; nodes that are not listed form one more.
     pub fn partition(&mut self, sides: &[&[u32]]) {
-        self.tell(format!("NETWORK cut {sides:?}"));
+        self.tell(|| format!("NETWORK cut {sides:?}"));
         let sides: Vec<BTreeSet<NodeId>> =
             sides.iter().map(|side| side.iter().map(|number| node(*number)).collect()).collect();
         self.bus.cut(&sides, &mut self.random);
@@ -252,7 +253,7 @@ impl World {
 
     /// Mend the network.
     pub fn heal(&mut self) {
-        self.tell("NETWORK heal".to_owned());
+        self.tell(|| "NETWORK heal".to_owned());
         self.bus.heal();
         self.notice_neighbours();
         self.begin_recoveries();
@@ -326,7 +327,7 @@ impl World {
             Behaviour::Fails(status) => status,
             Behaviour::Hangs => return,
         };
-        self.tell(format!("{id} agent for {victim} ends: {status}"));
+        self.tell(|| format!("{id} agent for {victim} ends: {status}"));
         if !orphan {
             let outcome = AgentOutcome::Exited(status);
             self.local(id, Event::AgentDone { token, outcome, output: String::new() });

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 impl World {
     pub(super) fn begin_write(&mut self, id: NodeId, token: Token, lane: Lane, write: KernelWrite) {
-        self.tell(format!("{id} -> {}", super::story::write(&lane, &write)));
+        self.tell(|| format!("{id} -> {}", super::story::write(&lane, &write)));
         let Some(host) = self.nodes.get_mut(&id) else { return };
         let boot = host.boot;
         let Some(daemon) = host.daemon.as_mut() else { return };
@@ -143,7 +143,7 @@ impl World {
             .filter(|node| host.kernel.comm_seq(*node).is_none())
             .collect();
         if !missing.is_empty() {
-            self.tell(format!("{id} control 1 of {name} without a comm for {missing:?}"));
+            self.tell(|| format!("{id} control 1 of {name} without a comm for {missing:?}"));
         }
     }
 
@@ -157,7 +157,7 @@ impl World {
         let Some(host) = self.nodes.get_mut(&id) else { return };
         let instance = host.kernel.lockspace(name).map(|lockspace| lockspace.instance);
         if change(&mut host.kernel) {
-            self.tell(format!("{id} kernel: {name} is gone"));
+            self.tell(|| format!("{id} kernel: {name} is gone"));
             if let Some(instance) = instance {
                 self.left_clean(instance);
             }

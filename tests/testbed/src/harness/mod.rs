@@ -83,6 +83,8 @@ pub struct World {
     dynamic: DynamicOptions,
     two_node: bool,
     make_brain: MakeBrain,
+    /// The story is kept.
+    told: bool,
     story: Vec<(u64, String)>,
     /// Not drained yet.
     #[cfg(feature = "live")]
@@ -94,6 +96,8 @@ pub struct World {
     leaving: BTreeSet<(NodeId, LockspaceName)>,
     /// Somebody has said that a node is fenced that is not: promises about fencing no longer hold.
     lied: bool,
+    /// Lockspaces that a cluster without start-up fencing has started beside a node that runs on, unseen.
+    forsaken: BTreeSet<LockspaceName>,
     /// (observer, other): the other's node was seen to leave the cluster since its lockspace was last in order.
     away: BTreeSet<(NodeId, NodeId)>,
     /// Nodes whose stops take this long, nanoseconds.
@@ -101,6 +105,7 @@ pub struct World {
     last_epoch: u64,
     last_instance: u64,
     last_recovery: u64,
+    recoveries: u64,
     last_activity: u64,
     storm: (u64, u32),
 }
@@ -152,6 +157,7 @@ impl World {
             dynamic: default_dynamic(),
             two_node,
             make_brain,
+            told: true,
             story: Vec::new(),
             #[cfg(feature = "live")]
             callbacks: Vec::new(),
@@ -161,11 +167,13 @@ impl World {
             wants: BTreeSet::new(),
             leaving: BTreeSet::new(),
             lied: false,
+            forsaken: BTreeSet::new(),
             away: BTreeSet::new(),
             long_stops: BTreeMap::new(),
             last_epoch: 0,
             last_instance: 0,
             last_recovery: 0,
+            recoveries: 0,
             last_activity: MONO_START,
             storm: (0, 0),
         };
@@ -183,6 +191,17 @@ impl World {
     /// How long things take from now on.
     pub const fn set_pace(&mut self, pace: Pace) {
         self.pace = pace;
+    }
+
+    /// Keep no story from now on: much faster, for runs that nobody reads unless they break something.
+    pub const fn be_silent(&mut self) {
+        self.told = false;
+    }
+
+    /// So many recoveries of lockspaces have been completed on all their members.
+    #[must_use]
+    pub const fn recoveries(&self) -> u64 {
+        self.recoveries
     }
 
     /// What has been broken so far; empty is good.
@@ -254,9 +273,7 @@ impl World {
     }
 
     fn next_deadline(&self) -> Option<(u64, NodeId)> {
-        let due = |(id, node): (&NodeId, &Node)| {
-            Some((node.daemon.as_ref()?.brain.next_deadline()?.as_nanos(), *id))
-        };
+        let due = |(id, node): (&NodeId, &Node)| Some((node.daemon.as_ref()?.deadline?, *id));
         self.nodes.iter().filter_map(due).min()
     }
 
@@ -373,7 +390,7 @@ impl World {
     fn reform(&mut self, id: NodeId) {
         if self.bus.reform(id) {
             let members: Vec<_> = self.bus.reachable(id).into_iter().map(NodeId::get).collect();
-            self.tell(format!("ring: {members:?}"));
+            self.tell(|| format!("ring: {members:?}"));
             self.last_activity = self.now;
         }
         self.begin_recoveries();
@@ -410,12 +427,13 @@ impl World {
         let (now, quiet) = (self.clocks(), matches!(event, Event::Deadline));
         if !quiet {
             self.last_activity = self.now;
-            self.tell(format!("{id} <- {}", story::event(&event)));
+            self.tell(|| format!("{id} <- {}", story::event(&event)));
         }
         let Some(daemon) = self.daemon_mut(id) else { return };
         let epoch = daemon.epoch;
         let mut effects = Vec::new();
         daemon.brain.step(now, event, &mut effects);
+        daemon.deadline = daemon.brain.next_deadline().map(Instant::as_nanos);
         for effect in effects {
             if !self.is_epoch(id, epoch) {
                 break;

@@ -25,6 +25,8 @@ pub(super) struct Node {
 pub(super) struct Daemon {
     pub(super) epoch: Epoch,
     pub(super) brain: Box<dyn Brain>,
+    /// Of the brain, as its last step left it, nanoseconds.
+    pub(super) deadline: Option<u64>,
     pub(super) views: BTreeMap<Group, View>,
     pub(super) quorum_ring: u64,
     pub(super) quorate: bool,

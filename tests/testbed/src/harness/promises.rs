@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 impl World {
     /// Something is not as promised.
     pub(super) fn broken(&mut self, what: String) {
-        self.tell(format!("BROKEN {what}"));
+        self.tell(|| format!("BROKEN {what}"));
         self.violations.push(what);
     }
 
@@ -99,6 +99,7 @@ impl World {
         if let (Message::Start(start), Group::Lockspace(name)) = (&packet.message, group)
             && start.flags & START_NACK == 0
         {
+            self.forsake(id, name, group);
             for wrong in self.wrong_start(id, name, group, start) {
                 self.broken(format!("promise 1: {id} sends START of {name}: {wrong}"));
             }
@@ -148,9 +149,26 @@ impl World {
         wrong
     }
 
+    /// Without start-up fencing a cluster that begins anew knows nothing of a node that runs on from before: by choice.
+    /// What any of the members has seen of it since its own start has to be enough, though.
+    fn forsake(&mut self, id: NodeId, name: &LockspaceName, group: &Group) {
+        if self.fixed.startup_fencing.is_on() {
+            return;
+        }
+        let Some(view) = self.daemon(id).and_then(|daemon| daemon.view(group)) else { return };
+        let saw = |member: &NodeId, node: NodeId| {
+            let daemon = self.daemon(*member);
+            daemon.is_some_and(|daemon| daemon.views.values().any(|v| v.ever.contains(&node)))
+        };
+        let alive = self.still_alive(name, &view.members);
+        if alive.into_iter().any(|node| !view.members.iter().any(|member| saw(member, node))) {
+            self.forsaken.insert(name.clone());
+        }
+    }
+
     /// Nodes outside of a set whose lockspace has run and may hold locks: powered, not fenced, not left in order.
     fn still_alive(&self, name: &LockspaceName, members: &BTreeSet<NodeId>) -> Vec<NodeId> {
-        if self.lied || !self.fixed.fencing.is_on() {
+        if self.lied || !self.fixed.fencing.is_on() || self.forsaken.contains(name) {
             return Vec::new();
         }
         let outside = self.nodes.iter().filter(|(id, host)| host.powered && !members.contains(id));
@@ -187,7 +205,7 @@ impl World {
                     "promise 2: {id} starts {name} without a START of {member} for this change"
                 ));
             } else if !exact {
-                self.tell(format!("{id} EARLY: takes an older START of {member} for this one"));
+                self.tell(|| format!("{id} EARLY: takes an older START of {member} for this one"));
             }
         }
         let earlier = self.started_sets.entry(view.config).or_insert_with(|| members.clone());
@@ -280,7 +298,7 @@ impl World {
             Some(format!("promise 4: {id} and {holder} hold {:?} in {name}", lockspace.slot))
         };
         let clashes: Vec<_> = outside.filter_map(clash).collect();
-        if !self.lied {
+        if !self.lied && !self.forsaken.contains(name) {
             clashes.into_iter().for_each(|what| self.broken(what));
         }
     }

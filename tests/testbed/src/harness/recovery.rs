@@ -83,7 +83,7 @@ impl World {
         }
         let table = assign_slots(&reports);
         self.check_slots(name, &reports, &table);
-        self.tell(format!("{name} slots {:?} by {low}", table.slots));
+        self.tell(|| format!("{name} slots {:?} by {low}", table.slots));
         self.learn_slots(low, name, &table);
         for id in reports.into_keys().filter(|id| *id != low) {
             self.recovery_step(Action::Fetch { name: name.clone(), recovery, node: id });
@@ -130,6 +130,7 @@ impl World {
         let known = participants.values().all(|l| l.generation == first.generation);
         let members: Vec<NodeId> = participants.keys().copied().collect();
         if complete && known {
+            self.recoveries += 1;
             for id in members {
                 self.recovery_step(Action::Done { name: name.clone(), recovery, node: id });
             }

@@ -11,14 +11,17 @@ use std::fmt::Write as _;
 const MILLI: u64 = 1_000_000;
 
 impl World {
-    pub(super) fn tell(&mut self, what: String) {
-        self.story.push((self.now, what));
+    /// One more line of the story, if anybody wants to hear it: most of a run's time would go into the words.
+    pub(super) fn tell(&mut self, what: impl FnOnce() -> String) {
+        if self.told {
+            self.story.push((self.now, what()));
+        }
     }
 
     pub(super) fn tell_callbacks(&mut self, id: NodeId) {
         let Some(host) = self.nodes.get_mut(&id) else { return };
         for (name, callback) in host.kernel.drain_callbacks() {
-            self.tell(format!("{id} kernel {name}: {callback:?}"));
+            self.tell(|| format!("{id} kernel {name}: {callback:?}"));
             #[cfg(feature = "live")]
             self.callbacks.push((id, name, callback));
         }

@@ -1,0 +1,12 @@
+//! The simulator: whole clusters of the real decisions on the models of `testbed`, in virtual time, under storms of faults.
+//!
+//! - [`plan`]: what is done to a cluster, drawn from a seed;
+//! - [`storm`]: one run of a plan, with the promises of the design checked at every step;
+//! - [`shrink`]: a failing run made short;
+//! - [`campaign`]: many seeds on all cores.
+#![forbid(unsafe_code)]
+
+pub mod campaign;
+pub mod plan;
+pub mod shrink;
+pub mod storm;

@@ -1,0 +1,159 @@
+//! `make sim`: see `dlm-sim --help`.
+
+use anyhow::bail;
+use clap::{Args, Parser, Subcommand};
+use dlm_sim::campaign::{Campaign, Tally, command, name_seed_in_panics, real, tell_failure};
+use dlm_sim::plan::{Plan, Shape};
+use dlm_sim::storm::{Story, run};
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Seeds that are run where none are asked for.
+const SEEDS: u64 = 10_000;
+
+/// Storms of random faults on simulated clusters of the real daemon's decisions.
+///
+/// Every run is drawn from one number, its seed: nodes, lockspaces, options, faults, all delays. The promises of
+/// docs/design.md are checked at every step. A run that breaks one is made short and told, with the command that
+/// repeats it; the exit status is 1 then.
+#[derive(Parser)]
+#[command(name = "dlm-sim", max_term_width = 110)]
+struct Command {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Run many seeds, fresh ones unless --first names them
+    Storms(Storms),
+    /// Run one seed again and tell what happens
+    Replay(Replay),
+}
+
+#[derive(Args)]
+struct Fixed {
+    /// Nodes of each cluster, 1 to 128; drawn from 2 to 5 if not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=128))]
+    nodes: Option<u32>,
+    /// Lockspaces, 1 to 1000; drawn from 1 to 3 if not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    lockspaces: Option<u32>,
+}
+
+impl Fixed {
+    const fn shape(&self) -> Shape {
+        Shape { nodes: self.nodes, lockspaces: self.lockspaces }
+    }
+}
+
+#[derive(Args)]
+struct Storms {
+    /// How many
+    #[arg(long, default_value_t = SEEDS, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// The first seed: the others follow it. Without it, it comes from the clock, and is printed
+    #[arg(long)]
+    first: Option<u64>,
+    /// Begin no more runs after so many seconds
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: Option<u64>,
+    /// Threads; without it one for each core
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    #[command(flatten)]
+    fixed: Fixed,
+}
+
+#[derive(Args)]
+struct Replay {
+    /// The seed
+    seed: u64,
+    /// Only these steps of its plan, by number: 1,4,9
+    #[arg(long, value_delimiter = ',')]
+    keep: Option<Vec<usize>>,
+    #[command(flatten)]
+    fixed: Fixed,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    name_seed_in_panics();
+    match Command::parse().what {
+        What::Storms(options) => storms(&options),
+        What::Replay(options) => replay(&options),
+    }
+}
+
+fn storms(options: &Storms) -> anyhow::Result<ExitCode> {
+    let cores = std::thread::available_parallelism()?.get();
+    let shape = options.fixed.shape();
+    let campaign = Campaign {
+        first: options.first.map_or_else(fresh_seed, Ok)?,
+        seeds: options.seeds,
+        limit: options.seconds.map(Duration::from_secs),
+        jobs: options.jobs.map_or(cores, usize::from),
+        shape,
+    };
+    println!("{} seeds from {} on, {} threads", campaign.seeds, campaign.first, campaign.jobs);
+    let begin = Instant::now();
+    let tally = campaign.run();
+    for (seed, outcome) in &tally.failures {
+        println!("\n{}", tell_failure(*seed, shape, outcome, real));
+    }
+    println!("{}", sum(&tally, begin.elapsed()));
+    Ok(if tally.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn sum(tally: &Tally, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64().max(0.001);
+    let rate = |count: u64| u32::try_from(count).map_or(0.0, f64::from) / seconds;
+    format!(
+        "{} runs, {} of virtual days, {} recoveries in {seconds:.1} s ({:.0} runs/s, {:.0} recoveries/s); {} broke a promise",
+        tally.seeds,
+        tally.seconds / 86_400,
+        tally.recoveries,
+        rate(tally.seeds),
+        rate(tally.recoveries),
+        tally.failures.len()
+    )
+}
+
+/// From the clock: it only has to be another one each time.
+fn fresh_seed() -> anyhow::Result<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    // Room for a campaign between one millisecond and the next; numbers that can still be read.
+    Ok(u64::try_from(now.as_millis())? * 1000 % 1_000_000_000_000_000)
+}
+
+fn replay(options: &Replay) -> anyhow::Result<ExitCode> {
+    let shape = options.fixed.shape();
+    let whole = Plan::draw(options.seed, shape);
+    let plan = match &options.keep {
+        None => whole,
+        Some(numbers) => {
+            let known = 1..=whole.steps.len();
+            if let Some(number) = numbers.iter().find(|number| !known.contains(number)) {
+                bail!(
+                    "step {number} is not in the plan of this seed, which has {}",
+                    whole.steps.len()
+                );
+            }
+            whole.keeping(numbers)
+        }
+    };
+    let outcome = run(&plan, Story::Told, real());
+    println!("{}", plan.title());
+    for step in &plan.steps {
+        println!("  {:3}. {}; then {} ms", step.number, step.fault, step.pause);
+    }
+    print!("{}", outcome.story);
+    println!("again: {}", command(&plan, shape, options.keep.is_none()));
+    match outcome.broken {
+        None => println!("every promise was kept; {} recoveries", outcome.recoveries),
+        Some(what) => {
+            println!("BROKEN: {what}");
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
