@@ -106,9 +106,12 @@ impl Bus {
         }
     }
 
-    /// Join what was cut.
+    /// Join what was cut. A ring that has not noticed the cut goes on, and with it what has waited meanwhile.
     pub fn heal(&mut self) {
         self.sides.clear();
+        for node in self.up() {
+            self.announce_outbox(node);
+        }
     }
 
     /// Some messages reach a part of the fragments only; from now on the fragments have different pasts.
