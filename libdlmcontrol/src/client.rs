@@ -396,6 +396,24 @@ impl Client {
         parsed(Command::State, &text)
     }
 
+    /// The recoveries of the last hours as JSON.
+    ///
+    /// # Errors
+    /// Connection or answer.
+    pub fn history_json(&self) -> Result<Vec<u8>> {
+        self.document(Command::History)
+    }
+
+    /// The recoveries of the last hours.
+    ///
+    /// # Errors
+    /// Connection or answer.
+    #[cfg(feature = "state")]
+    pub fn history(&self) -> Result<crate::history::History> {
+        let text = self.history_json()?;
+        parsed(Command::History, &text)
+    }
+
     /// A text answer that no buffer of a C caller bounds.
     fn document(&self, command: Command) -> Result<Vec<u8>> {
         let mut connection = self.query(&Header::new(command))?;

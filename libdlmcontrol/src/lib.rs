@@ -18,6 +18,8 @@
 )]
 
 pub mod client;
+#[cfg(feature = "state")]
+pub mod history;
 pub mod proto;
 pub mod report;
 #[cfg(feature = "state")]

@@ -91,11 +91,13 @@ pub enum Command {
     SetConfig = 19,
     /// The state as JSON (`docs/json.md`); of this daemon alone, a C daemon closes the connection unanswered.
     State = 1001,
+    /// The recoveries of the last hours as JSON; of this daemon alone.
+    History = 1002,
 }
 
 impl Command {
     /// All commands, in the order of their numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::DumpDebug,
         Self::DumpPlocks,
         Self::LockspaceInfo,
@@ -116,6 +118,7 @@ impl Command {
         Self::ReloadConfig,
         Self::SetConfig,
         Self::State,
+        Self::History,
     ];
 
     /// The command of a number, `None` where there is none.
@@ -158,6 +161,7 @@ impl Command {
             Self::ReloadConfig => "reload_config",
             Self::SetConfig => "set_config",
             Self::State => "state",
+            Self::History => "history",
         }
     }
 }

@@ -78,6 +78,8 @@ pub enum Command {
     DeadlockCheck(Vec<u8>),
     /// One line and an exit code, about all or one lockspace.
     Check(Option<Vec<u8>>),
+    /// Recoveries of all or one lockspace, and where their time went.
+    History(Option<Vec<u8>>),
     /// What is waited for, in plain words, by all or one lockspace.
     Explain(Option<Vec<u8>>),
 }
@@ -226,6 +228,7 @@ fn command(word: &[u8], rest: &[Vec<u8>]) -> Option<Result<Command, UsageError>>
         b"ls" => Ok(Command::Ls(rest.first().cloned())),
         b"status" => Ok(Command::Status),
         b"check" => Ok(Command::Check(rest.first().cloned())),
+        b"history" => Ok(Command::History(rest.first().cloned())),
         b"explain" => Ok(Command::Explain(rest.first().cloned())),
         b"dump" => Ok(Command::Dump),
         b"dump_config" => Ok(Command::DumpConfig),

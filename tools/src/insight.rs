@@ -3,7 +3,7 @@
 use crate::args::{Command, Invocation};
 use crate::check::{self, Verdict};
 use crate::run::Tool;
-use crate::{explain, json, words};
+use crate::{explain, history, json, words};
 use dlmcontrol::client::{Client, Error};
 use dlmcontrol::proto;
 use dlmcontrol::state::State;
@@ -20,12 +20,15 @@ impl Tool<'_> {
         let json = invocation.options.json;
         match &invocation.command {
             Command::Check(name) => self.check(&client, name.as_deref(), json),
+            Command::History(_) if json => self.shown(client.history(), |of| Some(json::print(of))),
+            Command::History(name) => {
+                let name = name.as_deref().map(String::from_utf8_lossy);
+                self.shown(client.history(), |of| Some(history::history(of, name.as_deref())))
+            }
             Command::Explain(name) if !json => self.explain(&client, name.as_deref()),
-            Command::Status | Command::Explain(_) => self.shown(client.state_json(), |text| {
-                serde_json::from_slice::<serde_json::Value>(text)
-                    .ok()
-                    .map(|text| json::print(&text))
-            }),
+            Command::Status | Command::Explain(_) => {
+                self.shown(client.state(), |state| Some(json::print(state)))
+            }
             Command::Ls(name) => self.shown(client.state(), |state| {
                 json::lockspaces(state, name.as_deref().map(String::from_utf8_lossy).as_deref())
             }),
@@ -91,4 +94,5 @@ impl Tool<'_> {
 }
 
 /// Commands that know `--json`.
-const NAMES: &str = "ls, status, check, explain, dump, dump_config, log_plock, plocks, run_list";
+const NAMES: &str =
+    "ls, status, check, explain, history, dump, dump_config, log_plock, plocks, run_list";

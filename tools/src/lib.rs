@@ -10,6 +10,7 @@ pub mod explain;
 pub mod ffi;
 mod fields;
 pub mod getopt;
+pub mod history;
 mod insight;
 pub mod json;
 pub mod listing;

@@ -64,7 +64,9 @@ impl Tool<'_> {
             return self.insight(invocation);
         }
         match &invocation.command {
-            Command::Check(_) | Command::Explain(_) => self.insight(invocation),
+            Command::Check(_) | Command::Explain(_) | Command::History(_) => {
+                self.insight(invocation)
+            }
             Command::Ls(name) => self.ls(name.as_deref(), options),
             Command::Status => self.status(options),
             Command::Dump => self.dump(client.dump_debug()),

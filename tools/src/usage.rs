@@ -48,7 +48,12 @@ dlm_tool explain [lockspace]
   What is waited for, on which node, since when, what has been tried, and what
   can be done about it, in plain words. Start here when something hangs.
 
-dlm_tool --json ls|status|check|explain|dump|dump_config|log_plock|plocks|run_list
+dlm_tool history [lockspace]
+  The recoveries of the last hours, phase by phase and with the node that was
+  last, and what the death of a node costs: corosync, fencing, daemons, kernel.
+
+dlm_tool --json COMMAND    for ls, status, check, explain, history, dump,
+                           dump_config, log_plock, plocks, run_list
   The same for programs; status prints the daemon's whole state (docs/json.md).
 
 ";

@@ -111,7 +111,7 @@ impl Lockspace {
         }
         if let Some(wait) = &wait {
             self.debug(out, format!("wait for {wait}"));
-            out.moment(Moment::Waiting { lockspace: self.name.clone(), reason: format!("{wait}") });
+            out.moment(Moment::Waiting { lockspace: self.name.clone(), wait: wait.clone() });
         }
         self.wait = wait;
         self.wait_since = out.now.mono;

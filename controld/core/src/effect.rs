@@ -5,6 +5,7 @@ use crate::event::Token;
 use crate::message::Packet;
 use crate::options::Device;
 use crate::plock::PlockInfo;
+use crate::snapshot::Wait;
 use crate::types::{GlobalId, Group, LockspaceName, NodeId, Slot, WallSeconds};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -204,8 +205,8 @@ pub enum Moment {
     Waiting {
         /// Which.
         lockspace: LockspaceName,
-        /// For what, in words.
-        reason: String,
+        /// For what.
+        wait: Wait,
     },
     /// Our START is on its way.
     StartSent {

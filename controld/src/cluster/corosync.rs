@@ -68,6 +68,8 @@ pub struct Configuration {
     pub two_node: bool,
     /// `totem.cluster_name`; whether it may be missing is the kernel room's to say.
     pub cluster_name: Option<String>,
+    /// Token and consensus time, milliseconds; for people.
+    pub totem: Option<(u64, u64)>,
     /// `totem.rrp_mode`, which corosync 3 no longer sets (spec/kernel-interfaces.md section 4, protocol `detect`).
     pub rrp_mode: Option<String>,
 }
@@ -121,7 +123,10 @@ fn read_configuration(
     let two_node = get("quorum.two_node")?.and_then(|value| value.as_u64()) == Some(1);
     let cluster_name = get_text("totem.cluster_name")?;
     let rrp_mode = get_text("totem.rrp_mode")?;
-    Ok(Configuration { local, nodes, two_node, cluster_name, rrp_mode })
+    // Only shown: without them there is nothing amiss.
+    let time = |key| get(key).ok().flatten().and_then(|value| value.as_u64());
+    let totem = time("runtime.config.totem.token").zip(time("runtime.config.totem.consensus"));
+    Ok(Configuration { local, nodes, two_node, cluster_name, rrp_mode, totem })
 }
 
 /// The requests' side. Its drop waits, bounded, until corosync has what was asked for: a leave that does not get out

@@ -27,7 +27,11 @@ pub(crate) fn state(query: &Query, state: &Clocked<'_>) -> Option<Vec<u8>> {
         Query::Lockspaces { max } => lockspaces(*max, snapshot),
         Query::LockspaceNodes { name, list, max } => lockspace_nodes(name, *list, *max, snapshot),
         Query::Status => status(state),
-        Query::DumpDebug | Query::DumpLogPlock | Query::DumpPlocks(_) | Query::State => {
+        Query::DumpDebug
+        | Query::DumpLogPlock
+        | Query::DumpPlocks(_)
+        | Query::State
+        | Query::History => {
             return None;
         }
     })

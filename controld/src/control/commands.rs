@@ -211,7 +211,8 @@ fn denial(command: proto::Command, request: &Header) -> Option<Vec<u8>> {
         | C::DumpRun
         | C::ReloadConfig
         | C::SetConfig
-        | C::State => None,
+        | C::State
+        | C::History => None,
     }
 }
 

@@ -22,6 +22,7 @@
 
 mod answer;
 mod commands;
+mod history;
 mod listener;
 mod log_ring;
 mod peer;
@@ -46,6 +47,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 pub use commands::serve_commands;
+pub use history::History;
 pub use listener::{COMMANDS_MAX, bind};
 pub use log_ring::LogRing;
 pub use peer::Access;

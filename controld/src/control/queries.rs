@@ -5,7 +5,9 @@
 use super::listener::{self, Rooms, Served};
 use super::peer::{Access, Peer, Trust};
 use super::request::{self, EchoedName, HEADER_BYTES, Query};
-use super::{Command, ControlError, DaemonPhase, LogRing, Published, answer, state};
+use super::{
+    Command, ControlError, DaemonPhase, History, LogRing, Published, answer, state,
+};
 use dlm_core::types::LockspaceName;
 use dlmcontrol::proto;
 use dlmcontrol::state::Time;
@@ -49,6 +51,8 @@ pub struct Sources {
     pub plock_log: LogRing,
     /// Takes [`Command::State`] and [`Command::DumpPlocks`].
     pub commands: mpsc::Sender<Command>,
+    /// Recoveries of the last hours.
+    pub history: History,
     /// When the daemon began.
     pub started: Time,
     /// Both clocks now: [`clock`] but in tests.
@@ -165,6 +169,10 @@ impl Queries {
             Query::DumpDebug => Some(log(&sources.debug_log)),
             Query::DumpLogPlock => Some(log(&sources.plock_log)),
             Query::DumpPlocks(name) => plocks(name, sources).await,
+            Query::History => {
+                let history = sources.history.document((sources.clock)());
+                answer::document(proto::Command::History, &history)
+            }
             Query::State => {
                 let published = self.state().await;
                 let state = state::state(&published, sources.started, (sources.clock)());

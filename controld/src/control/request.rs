@@ -57,6 +57,8 @@ pub(crate) enum Query {
     Status,
     /// The JSON document.
     State,
+    /// Recoveries as JSON.
+    History,
 }
 
 impl Query {
@@ -80,6 +82,7 @@ impl Query {
             C::DumpConfig => Self::DumpConfig,
             C::DumpRun => Self::DumpRun,
             C::State => Self::State,
+            C::History => Self::History,
             C::FsRegister
             | C::FsUnregister
             | C::FsNotified
@@ -97,7 +100,11 @@ impl Query {
     /// The answer may be long: some 1 MiB.
     pub(crate) const fn is_text(&self) -> bool {
         match self {
-            Self::DumpDebug | Self::DumpLogPlock | Self::DumpPlocks(_) | Self::State => true,
+            Self::DumpDebug
+            | Self::DumpLogPlock
+            | Self::DumpPlocks(_)
+            | Self::State
+            | Self::History => true,
             Self::DumpConfig
             | Self::DumpRun
             | Self::LockspaceInfo(_)
@@ -169,7 +176,8 @@ impl Order {
             | C::DumpStatus
             | C::DumpConfig
             | C::DumpRun
-            | C::State => Err(unknown),
+            | C::State
+            | C::History => Err(unknown),
         }
     }
 }

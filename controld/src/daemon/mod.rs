@@ -105,7 +105,9 @@ fn serve(config: Config, logger: &Logger, readiness: Readiness) -> u8 {
     };
     let (published, shown) = watch::channel(Arc::new(Published::default()));
     let (commands, asked) = mpsc::channel::<Command>(COMMANDS_WAITING_MAX);
+    let history = control::History::default();
     let sources = Sources {
+        history: history.clone(),
         published: shown,
         debug_log: logger.ring(),
         plock_log: logger.plock_ring(),
@@ -120,7 +122,8 @@ fn serve(config: Config, logger: &Logger, readiness: Readiness) -> u8 {
     if let Err(error) = service::lock_memory() {
         logger.error(&error.to_string());
     }
-    let clients = Clients { listener: sockets.commands, access: sockets.access, commands, asked };
+    let clients =
+        Clients { listener: sockets.commands, access: sockets.access, commands, asked, history };
     runtime.block_on(live(config, logger, clients, published))
 }
 
@@ -136,6 +139,7 @@ struct Clients {
     access: Access,
     commands: mpsc::Sender<Command>,
     asked: mpsc::Receiver<Command>,
+    history: control::History,
 }
 
 async fn live(

@@ -126,11 +126,15 @@ async fn connect(
     let listener =
         tokio::net::UnixListener::from_std(clients.listener).map_err(StartError::Socket)?;
     tokio::spawn(control::serve_commands(listener, clients.access, clients.commands));
+    if let Some((token, consensus)) = seams.configuration.totem {
+        clients.history.set_totem(token, consensus);
+    }
     let core = Core::new(setup(&config, &seams.configuration));
     let outputs = Outputs {
         cluster: seams.cluster,
         kernel: seams.kernel,
         published,
+        history: clients.history,
         logger: logger.clone(),
         ready: Box::new(tell_ready(logger.clone())),
     };
@@ -185,6 +189,7 @@ async fn open_seams(
                 two_node: opened.two_node,
                 cluster_name: Some(opened.cluster_name),
                 rrp_mode: None,
+                totem: None,
             };
             (opened.cluster, configuration)
         }

@@ -12,7 +12,7 @@ pub use inputs::Inputs;
 
 use crate::cluster::Cluster;
 use crate::config::{Config, Key, Outcome};
-use crate::control::{Command, Published, RunRefused, plocks_text};
+use crate::control::{Command, History, Published, RunRefused, plocks_text};
 use crate::kernel::Kernel;
 use crate::logging::Logger;
 use crate::wire;
@@ -52,6 +52,8 @@ pub struct Outputs {
     pub kernel: Box<dyn Kernel>,
     /// What queries show.
     pub published: watch::Sender<Arc<Published>>,
+    /// Recoveries of the last hours.
+    pub history: History,
     /// The log.
     pub logger: Logger,
     /// Called once, when the daemon can serve.
@@ -142,8 +144,12 @@ impl Driver {
     fn step(&mut self, event: Event) {
         let mut effects = Vec::new();
         self.changed |= !concerns_plocks_alone(&event);
-        self.core.step(clock::now(), event, &mut effects);
+        let now = clock::now();
+        self.core.step(now, event, &mut effects);
         for effect in effects {
+            if let Effect::Timeline(moment) = &effect {
+                self.outputs.history.note(now.mono, moment);
+            }
             self.changed |= !matches!(
                 effect,
                 Effect::Send { .. } | Effect::PlockResult(_) | Effect::LogPlock { .. }

@@ -58,6 +58,7 @@ fn driver(cluster: Box<dyn Cluster>, kernel: Box<dyn Kernel>) -> Driver {
         cluster,
         kernel,
         published: watch::channel(Arc::default()).0,
+        history: History::default(),
         logger: Logger::start(options).expect("a thread"),
         ready: Box::new(|| ()),
     };

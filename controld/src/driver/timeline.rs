@@ -24,7 +24,7 @@ fn lockspace_text(moment: &Moment) -> Option<(&LockspaceName, String)> {
             Some((lockspace, text))
         }
         Moment::Stopped { lockspace } => Some((lockspace, "kernel stopped".to_owned())),
-        Moment::Waiting { lockspace, reason } => Some((lockspace, format!("waits for {reason}"))),
+        Moment::Waiting { lockspace, wait } => Some((lockspace, format!("waits for {wait}"))),
         Moment::StartSent { lockspace } => Some((lockspace, "START sent".to_owned())),
         Moment::StartReceived { lockspace, from } => {
             Some((lockspace, format!("START from {from}")))

@@ -245,3 +245,44 @@ fn posix_lock_of_a_dead_node_is_granted_only_after_its_fencing() {
     assert_eq!(sights.iter().filter(broken).count(), 0, "{sights:#?}");
     lab.discard();
 }
+
+/// What holds a lockspace up is named while it lasts, and found in the history afterwards.
+#[test]
+fn failed_fencing_is_explained_and_remembered() {
+    let mut lab = cluster(3, "");
+    assert_eq!(lab.tool(1, &["check", "fs"]).unwrap().status, Some(4));
+    join(&mut lab, 3, "fs");
+    let running = lab.tool(1, &["check", "fs"]).unwrap();
+    assert_eq!((running.status, running.out.as_str()), (Some(0), "running: lockspace fs\n"));
+    lab.command("fence 3 fails").unwrap();
+    lab.kill_daemon(3).unwrap();
+    let failed = |text: &str| text.contains("failed with exit status 1 after");
+    let told = lab.wait_for_tool(1, &["explain", "fs"], "failed attempt", failed).unwrap();
+    for part in [
+        "The daemon of node 1 is up",
+        "Lockspace fs is stopped: its members have changed.",
+        "It waits for fencing of node 3, for ",
+        "(nodedown) and must be fenced.",
+        "fence_testbed (device fence_all",
+    ] {
+        assert!(told.contains(part), "no `{part}` in:\n{told}");
+    }
+    let held = lab.tool(2, &["check"]).unwrap();
+    assert_eq!(held.status, Some(22), "{held:?}");
+    assert!(held.out.starts_with("fencing: lockspace fs waits for fencing of node 3"), "{held:?}");
+    lab.command("fence 3 works").unwrap();
+    for node in [1, 2] {
+        wait_for_members(&mut lab, node, "1 2 ");
+    }
+    let over = |text: &str| text.contains("What the death of a node costs lockspace fs");
+    let told = lab.wait_for_tool(1, &["history", "fs"], "budget", over).unwrap();
+    for part in [": node 3 failed; took ", "  fencing  ", "Fencing of node 3, ", "fenced by node "]
+    {
+        assert!(told.contains(part), "no `{part}` in:\n{told}");
+    }
+    println!("{told}");
+    let json = lab.tool(1, &["--json", "status"]).unwrap();
+    ok(&json);
+    assert!(json.out.starts_with("{\n  \"schema_version\": 1,\n"), "{}", json.out);
+    lab.discard();
+}

@@ -155,7 +155,7 @@ fn moment(moment: &Moment) -> String {
             nodes(failed)
         ),
         Moment::Stopped { lockspace } => format!("{lockspace} stopped"),
-        Moment::Waiting { lockspace, reason } => format!("{lockspace} waits for {reason}"),
+        Moment::Waiting { lockspace, wait } => format!("{lockspace} waits for {wait}"),
         Moment::StartSent { lockspace } => format!("{lockspace} start sent"),
         Moment::StartReceived { lockspace, from } => format!("{lockspace} start of {from}"),
         Moment::Started { lockspace, members } => {

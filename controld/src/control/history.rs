@@ -1,0 +1,307 @@
+//! The recoveries of the last hours, put together from the core's moments (docs/json.md). Bounded: the oldest go.
+
+use dlm_core::effect::Moment;
+use dlm_core::snapshot::Wait;
+use dlm_core::types::{Instant, LockspaceName, NodeId};
+use dlmcontrol::history::PhaseKind;
+use dlmcontrol::{history as document, state::SCHEMA_VERSION, state::Time};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Recoveries that are kept.
+const RECOVERIES_MAX: usize = 256;
+
+/// Phases of one recovery that are kept; a lockspace that waits for days changes its mind often.
+const PHASES_MAX: usize = 256;
+
+/// Fencings that are kept.
+const FENCINGS_MAX: usize = 128;
+
+/// Agents of one fencing that are kept.
+const AGENTS_MAX: usize = 16;
+
+/// Nanoseconds in a millisecond.
+const NANOS_PER_MS: u64 = 1_000_000;
+
+/// Clones share it: the driver adds, the query thread reads. The lock is held for memory only.
+#[derive(Clone, Debug, Default)]
+pub struct History(Arc<Mutex<Records>>);
+
+#[derive(Debug, Default)]
+struct Records {
+    totem: Option<(u64, u64)>,
+    recoveries: VecDeque<Recovery>,
+    fencings: VecDeque<document::Fencing>,
+}
+
+#[derive(Debug)]
+struct Recovery {
+    lockspace: LockspaceName,
+    began: Instant,
+    ended: Option<Instant>,
+    start_sent: Option<Instant>,
+    last_start: Option<Instant>,
+    /// The phase that lasts, and since when.
+    phase: (PhaseKind, BTreeSet<NodeId>, Instant),
+    told: document::Recovery,
+}
+
+impl History {
+    /// Corosync's token and consensus time, milliseconds.
+    pub fn set_totem(&self, token_ms: u64, consensus_ms: u64) {
+        self.lock().totem = Some((token_ms, consensus_ms));
+    }
+
+    /// Something has happened.
+    pub fn note(&self, now: Instant, moment: &Moment) {
+        self.lock().note(now, moment);
+    }
+
+    /// The document.
+    #[must_use]
+    pub fn document(&self, now: Time) -> document::History {
+        let records = self.lock();
+        document::History {
+            schema_version: SCHEMA_VERSION,
+            now,
+            token_ms: records.totem.map(|(token, _)| token),
+            consensus_ms: records.totem.map(|(_, consensus)| consensus),
+            recoveries: records.recoveries.iter().map(|one| one.document(now)).collect(),
+            fencings: records.fencings.iter().map(|one| fencing(one, now)).collect(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Records> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Only the boot clock is kept; the wall's time of it is told when asked for, as its clock is right then.
+fn boot(of: Instant) -> Time {
+    Time { boot_ms: of.as_nanos() / NANOS_PER_MS, wall_ms: 0 }
+}
+
+fn with_wall(of: Time, now: Time) -> Time {
+    let wall = now.wall_ms.saturating_add(of.boot_ms).saturating_sub(now.boot_ms);
+    Time { wall_ms: wall, ..of }
+}
+
+fn ids<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> Vec<u32> {
+    nodes.into_iter().map(|node| node.get()).collect()
+}
+
+fn merge(into: &mut Vec<u32>, nodes: &BTreeSet<NodeId>) {
+    let all: BTreeSet<u32> = into.iter().copied().chain(ids(nodes)).collect();
+    *into = all.into_iter().collect();
+}
+
+fn fencing(of: &document::Fencing, now: Time) -> document::Fencing {
+    let mut told = of.clone();
+    told.took_ms = told.needed.ms_until(told.done.unwrap_or(now));
+    told.needed = with_wall(told.needed, now);
+    told.done = told.done.map(|done| with_wall(done, now));
+    for agent in &mut told.agents {
+        agent.started = with_wall(agent.started, now);
+        agent.ended = agent.ended.map(|ended| with_wall(ended, now));
+    }
+    told
+}
+
+impl Records {
+    fn note(&mut self, now: Instant, moment: &Moment) {
+        match moment {
+            Moment::Changed { lockspace, members, joined, left, failed } => {
+                self.begin_or_go_on(lockspace, now, |one| {
+                    one.change(PhaseKind::Daemon, BTreeSet::new(), now);
+                    one.told.changes = one.told.changes.saturating_add(1);
+                    one.told.members = ids(members);
+                    merge(&mut one.told.joined, joined);
+                    merge(&mut one.told.left, left);
+                    merge(&mut one.told.failed, failed);
+                    one.start_sent = None;
+                    one.last_start = None;
+                    one.told.starts.clear();
+                });
+            }
+            Moment::Waiting { lockspace, wait } => self.with(lockspace, |one| {
+                let (kind, nodes) = phase_of(wait);
+                one.change(kind, nodes, now);
+            }),
+            Moment::Stopped { lockspace } => self.with(lockspace, |one| {
+                if one.phase.0 == PhaseKind::Stop {
+                    one.change(PhaseKind::Daemon, BTreeSet::new(), now);
+                }
+            }),
+            Moment::StartSent { lockspace } => self.with(lockspace, |one| {
+                one.start_sent = Some(now);
+                one.change(PhaseKind::Starts, BTreeSet::new(), now);
+            }),
+            Moment::StartReceived { lockspace, from } => {
+                self.with(lockspace, |one| one.start_of(*from, now));
+            }
+            Moment::Started { lockspace, members } => self.with(lockspace, |one| {
+                one.told.members = ids(members);
+                one.end(now);
+            }),
+            Moment::Released { lockspace } => self.with(lockspace, |one| {
+                one.told.released = true;
+                one.end(now);
+            }),
+            Moment::Slots { lockspace, .. } => self.slots(lockspace, now),
+            Moment::FenceNeeded { victim, actor } => self.fence_needed(*victim, *actor, now),
+            Moment::AgentStarted { victim, device } => self.with_fencing(*victim, |one| {
+                if one.agents.len() < AGENTS_MAX {
+                    let (device, started) = (device.clone(), boot(now));
+                    one.agents.push(document::Agent { device, started, ..Default::default() });
+                }
+            }),
+            Moment::AgentEnded { victim, outcome } => self.with_fencing(*victim, |one| {
+                if let Some(agent) = one.agents.iter_mut().find(|agent| agent.ended.is_none()) {
+                    agent.ended = Some(boot(now));
+                    agent.outcome = Some(outcome.clone());
+                }
+            }),
+            Moment::Fenced { victim, by } => self.with_fencing(*victim, |one| {
+                one.done = Some(boot(now));
+                one.by = Some(by.get());
+            }),
+            Moment::WithdrawAnswered { .. } => {}
+        }
+    }
+
+    fn begin_or_go_on(
+        &mut self,
+        lockspace: &LockspaceName,
+        now: Instant,
+        act: impl FnOnce(&mut Recovery),
+    ) {
+        let open = |one: &Recovery| one.ended.is_none() && one.lockspace == *lockspace;
+        if !self.recoveries.iter().any(open) {
+            if self.recoveries.len() >= RECOVERIES_MAX {
+                self.recoveries.pop_front();
+            }
+            self.recoveries.push_back(Recovery::new(lockspace.clone(), now));
+        }
+        self.with(lockspace, act);
+    }
+
+    /// Nothing for a lockspace whose change is over.
+    fn with(&mut self, lockspace: &LockspaceName, act: impl FnOnce(&mut Recovery)) {
+        let open = |one: &&mut Recovery| one.ended.is_none() && one.lockspace == *lockspace;
+        if let Some(one) = self.recoveries.iter_mut().find(open) {
+            act(one);
+        }
+    }
+
+    fn slots(&mut self, lockspace: &LockspaceName, now: Instant) {
+        let mut known = self.recoveries.iter_mut().rev();
+        if let Some(one) = known.find(|one| one.lockspace == *lockspace) {
+            if let (Some(ended), None) = (one.ended, one.told.slots_after_ms) {
+                one.told.slots_after_ms = Some(now.millis_since(ended));
+            }
+        }
+    }
+
+    fn fence_needed(&mut self, victim: NodeId, actor: Option<NodeId>, now: Instant) {
+        if self.fencings.len() >= FENCINGS_MAX {
+            self.fencings.pop_front();
+        }
+        let (node, actor) = (victim.get(), actor.map(NodeId::get));
+        let needed = boot(now);
+        self.fencings.push_back(document::Fencing { node, needed, actor, ..Default::default() });
+    }
+
+    fn with_fencing(&mut self, victim: NodeId, act: impl FnOnce(&mut document::Fencing)) {
+        let mut known = self.fencings.iter_mut().rev();
+        if let Some(one) = known.find(|one| one.node == victim.get() && one.done.is_none()) {
+            act(one);
+        }
+    }
+}
+
+fn phase_of(wait: &Wait) -> (PhaseKind, BTreeSet<NodeId>) {
+    match wait {
+        Wait::Stop => (PhaseKind::Stop, BTreeSet::new()),
+        Wait::Ring => (PhaseKind::Rings, BTreeSet::new()),
+        Wait::Quorum => (PhaseKind::Quorum, BTreeSet::new()),
+        Wait::Fencing(nodes) => (PhaseKind::Fencing, nodes.clone()),
+        Wait::NodeGone(nodes) | Wait::Ghost(nodes) => (PhaseKind::Membership, nodes.clone()),
+        Wait::Comms(nodes) => (PhaseKind::Addresses, nodes.clone()),
+        Wait::Withdraw(nodes) => (PhaseKind::Withdraw, nodes.clone()),
+        Wait::Starts(nodes) => (PhaseKind::Starts, nodes.clone()),
+        Wait::Disallowed(nodes) => (PhaseKind::Merge, nodes.clone()),
+    }
+}
+
+impl Recovery {
+    fn new(lockspace: LockspaceName, now: Instant) -> Self {
+        let told = document::Recovery {
+            lockspace: lockspace.to_string(),
+            ..document::Recovery::default()
+        };
+        Self {
+            lockspace,
+            began: now,
+            ended: None,
+            start_sent: None,
+            last_start: None,
+            phase: (PhaseKind::Daemon, BTreeSet::new(), now),
+            told,
+        }
+    }
+
+    /// Another phase begins; one of the same kind goes on with more nodes.
+    fn change(&mut self, kind: PhaseKind, nodes: BTreeSet<NodeId>, now: Instant) {
+        if self.phase.0 == kind {
+            self.phase.1.extend(nodes);
+            return;
+        }
+        if let Some(phase) = self.lasting(now).filter(|phase| phase.took_ms > 0) {
+            if self.told.phases.len() < PHASES_MAX {
+                self.told.phases.push(phase);
+            }
+        }
+        self.phase = (kind, nodes, now);
+    }
+
+    fn lasting(&self, now: Instant) -> Option<document::Phase> {
+        let (kind, nodes, since) = &self.phase;
+        let from_ms = since.millis_since(self.began);
+        // Both ends are counted from the beginning, so that the parts add up.
+        let took_ms = now.millis_since(self.began).saturating_sub(from_ms);
+        Some(document::Phase { kind: *kind, nodes: ids(nodes), from_ms, took_ms })
+    }
+
+    fn start_of(&mut self, node: NodeId, now: Instant) {
+        self.last_start = Some(now);
+        let after_ms = self.start_sent.map_or(0, |sent| now.millis_since(sent));
+        let known = self.told.starts.iter().any(|start| start.node == node.get());
+        if !known {
+            self.told.starts.push(document::Start { node: node.get(), after_ms });
+        }
+    }
+
+    fn end(&mut self, now: Instant) {
+        if let Some(last) = self.last_start.filter(|_| self.phase.0 == PhaseKind::Starts) {
+            self.change(PhaseKind::KernelStart, BTreeSet::new(), last);
+        }
+        if let Some(phase) = self.lasting(now) {
+            self.told.phases.push(phase);
+        }
+        self.ended = Some(now);
+    }
+
+    fn document(&self, now: Time) -> document::Recovery {
+        let mut told = self.told.clone();
+        let instant = Instant::from_nanos(now.boot_ms.saturating_mul(NANOS_PER_MS));
+        told.took_ms = self.ended.unwrap_or(instant).millis_since(self.began);
+        told.began = with_wall(boot(self.began), now);
+        told.ended = self.ended.map(|ended| with_wall(boot(ended), now));
+        if self.ended.is_none() {
+            told.phases.extend(self.lasting(instant));
+        }
+        let last = told.starts.iter().max_by_key(|start| start.after_ms);
+        told.straggler = last.filter(|start| start.after_ms > 0).map(|start| start.node);
+        told
+    }
+}
