@@ -54,11 +54,15 @@ fn recovery(out: &mut String, one: &Recovery, now: Time) {
         why.join(", "),
         duration_exact(one.took_ms)
     );
-    for phase in &one.phases {
+    let barrier = one.phases.iter().rposition(|phase| phase.kind == PhaseKind::Starts);
+    for (at, phase) in one.phases.iter().enumerate() {
         let ms = phase.took_ms;
         let mut line =
             format!("  {:12} {:>9}  {}", phase_word(phase.kind), duration_exact(ms), bar(ms, one));
-        line.push_str(&phase_note(phase, one));
+        // STARTs that a newer change made void have no last one.
+        if phase.kind != PhaseKind::Starts || Some(at) == barrier {
+            line.push_str(&phase_note(phase, one));
+        }
         let _ = writeln!(out, "{}", line.trim_end());
     }
     if let Some(after) = one.slots_after_ms {
@@ -121,7 +125,8 @@ fn fencing(out: &mut String, one: &Fencing, now: Time) {
 /// A part of a node's death: what it is called, how long it lasts, what would shorten it.
 struct Item {
     what: &'static str,
-    ms: u64,
+    /// `None`: not known here.
+    ms: Option<u64>,
     advice: &'static str,
 }
 
@@ -135,31 +140,31 @@ fn budget(out: &mut String, death: &Recovery, history: &History) {
     let items = [
         Item {
             what: "corosync's token",
-            ms: history.token_ms.unwrap_or(0),
+            ms: history.token_ms,
             advice: "totem.token in corosync.conf; too short, and busy nodes are taken for dead",
         },
         Item {
             what: "corosync's consensus",
-            ms: history.consensus_ms.unwrap_or(0),
+            ms: history.consensus_ms,
             advice: "totem.consensus in corosync.conf, which follows totem.token (1.2 times) if not set",
         },
         Item {
             what: "fencing",
-            ms: fencing,
+            ms: Some(fencing),
             advice: "a faster fence device or agent; post_join_delay if the node came back before it was fenced",
         },
         Item {
             what: "daemons",
-            ms: rest,
+            ms: Some(rest),
             advice: "see above which node was last, and what it waited for",
         },
         Item {
             what: "kernel dlm",
-            ms: kernel,
+            ms: Some(kernel),
             advice: "fewer locks in use, or weights (master lines in dlm.conf) that move fewer of them",
         },
     ];
-    let total: u64 = items.iter().map(|item| item.ms).sum();
+    let total: u64 = items.iter().filter_map(|item| item.ms).sum();
     let _ = writeln!(
         out,
         "\nWhat the death of a node costs lockspace {}, by the last one ({}):",
@@ -167,12 +172,10 @@ fn budget(out: &mut String, death: &Recovery, history: &History) {
         nodes(&death.failed)
     );
     for item in &items {
-        let _ = writeln!(out, "  {:20} {:>9}", item.what, duration_exact(item.ms));
+        let time = item.ms.map_or("unknown".to_owned(), duration_exact);
+        let _ = writeln!(out, "  {:20} {time:>9}", item.what);
     }
     let _ = writeln!(out, "  {:20} {:>9}", "together", duration_exact(total));
-    if history.token_ms.is_none() {
-        out.push_str("  (corosync's times are not known here)\n");
-    }
     if let Some(most) = items.iter().max_by_key(|item| item.ms) {
         let _ = writeln!(out, "Most of it is {}. To shorten it: {}.", most.what, most.advice);
     }
