@@ -5,9 +5,7 @@
 use super::listener::{self, Rooms, Served};
 use super::peer::{Access, Peer, Trust};
 use super::request::{self, EchoedName, HEADER_BYTES, Query};
-use super::{
-    Command, ControlError, DaemonPhase, History, LogRing, Published, answer, state,
-};
+use super::{Command, ControlError, DaemonPhase, History, LogRing, Published, answer, state};
 use dlm_core::types::LockspaceName;
 use dlmcontrol::proto;
 use dlmcontrol::state::Time;
