@@ -4,6 +4,7 @@
 
 mod interleavings;
 mod runner;
+mod waits;
 
 use std::collections::BTreeSet;
 

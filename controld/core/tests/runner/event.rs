@@ -31,6 +31,7 @@ use dlm_core::effect::{Effect, Lane};
 use dlm_core::event::{AgentOutcome, Event, Token};
 use dlm_core::message::{FenceClear, FenceResult, Message, Packet, START_HAVEPLOCK, Start};
 use dlm_core::options::Setup;
+use dlm_core::snapshot::Snapshot;
 use dlm_core::types::{
     ChangeSeq, Group, Instant, LockspaceName, NodeId, Now, RingId, Slot, Version, WallSeconds,
 };
@@ -68,6 +69,11 @@ impl Run {
             last_starts: BTreeMap::new(),
             shown: Vec::new(),
         }
+    }
+
+    /// The state as clients see it.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.core.snapshot()
     }
 
     /// What the lines since the last call have caused.

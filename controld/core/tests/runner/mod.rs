@@ -11,6 +11,7 @@ mod plock;
 mod setup;
 mod text;
 
+use dlm_core::snapshot::Snapshot;
 pub(crate) use event::Run;
 use expect_test::expect_file;
 use std::collections::BTreeSet;
@@ -49,6 +50,23 @@ fn render(script: &str) -> String {
         rendered.push(render_block(&mut run, block));
     }
     rendered.join("\n\n") + "\n"
+}
+
+/// Go through all scripts, and show every state on the way.
+pub(crate) fn walk(look: &mut dyn FnMut(&Snapshot)) {
+    for name in all() {
+        let path = folder().join(format!("{name}.txt"));
+        let script = std::fs::read_to_string(&path).expect("script");
+        let mut blocks = script.split("\n\n").map(str::trim_end);
+        let mut run = Run::new(setup::parse(blocks.next().expect("options of a script")));
+        for block in blocks {
+            let lines = block.lines().take_while(|line| *line != SEPARATOR);
+            for line in lines.filter(|line| !line.starts_with('#')) {
+                run.line(line);
+                look(&run.snapshot());
+            }
+        }
+    }
 }
 
 fn render_block(run: &mut Run, block: &str) -> String {
