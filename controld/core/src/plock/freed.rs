@@ -96,3 +96,34 @@ impl Freed {
         lock.mode == Mode::Write && self.read.take(lock.start, lock.end) || from_writers
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every pair of ranges of eight bytes, put into and taken out of what a third one left, against bits.
+    #[test]
+    fn ranges_are_sets_of_bytes() {
+        let ranges = || (0..8_u64).flat_map(|start| (start..8).map(move |end| (start, end)));
+        let bits = |(start, end): (u64, u64)| (start..=end).fold(0_u8, |bits, at| bits | 1 << at);
+        let mut checked = 0;
+        for first in ranges() {
+            for second in ranges() {
+                for third in ranges() {
+                    let mut bytes = Bytes::default();
+                    bytes.add(first.0, first.1);
+                    bytes.add(second.0, second.1);
+                    let held = bits(first) | bits(second);
+                    assert_eq!(bytes.take(third.0, third.1), held & bits(third) != 0);
+                    let left = held & !bits(third);
+                    assert_eq!(bytes.iter().map(bits).fold(0, |all, part| all | part), left);
+                    for probe in ranges() {
+                        assert_eq!(bytes.touches(probe.0, probe.1), left & bits(probe) != 0);
+                        checked += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(checked, 36 * 36 * 36 * 36);
+    }
+}

@@ -301,3 +301,63 @@ impl<G: Copy + Ord> Search<'_, G> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    /// What the nodes say of their subtrees is so, and no side is deeper than the other by more than one.
+    fn check(ranges: &Ranges<u8>, root: u32) -> (u8, u64, u64, usize) {
+        let Some(node) = ranges.node(root) else { return (0, 0, u64::MAX, 0) };
+        let (left, right) = (check(ranges, node.left), check(ranges, node.right));
+        assert!(left.0.abs_diff(right.0) <= 1, "{} and {} below {node:?}", left.0, right.0);
+        assert_eq!(node.height, left.0.max(right.0) + 1);
+        assert_eq!(node.max_end, node.end.max(left.1).max(right.1));
+        assert_eq!(node.min_seq, node.key.seq.min(left.2).min(right.2));
+        (node.height, node.max_end, node.min_seq, left.3 + right.3 + 1)
+    }
+
+    /// Keys that come in order, against it, from both ends and mixed, and go in order, against it and mixed.
+    #[test]
+    fn the_tree_is_balanced_whatever_comes_and_goes() {
+        const KEYS: u64 = 200;
+        let orders: [fn(u64) -> u64; 4] = [
+            |at| at,
+            |at| KEYS - 1 - at,
+            |at| if at % 2 == 0 { at / 2 } else { KEYS - 1 - at / 2 },
+            |at| at * 67 % KEYS,
+        ];
+        for come in orders {
+            for go in orders {
+                let mut ranges = Ranges::default();
+                let key = |at: u64| Key { group: 1_u8, start: at / 3, seq: at };
+                for at in 0..KEYS {
+                    ranges.insert(key(come(at)), come(at) * 31 % KEYS);
+                    assert_eq!(check(&ranges, ranges.root).3, usize::try_from(at).unwrap() + 1);
+                }
+                for at in 0..KEYS {
+                    ranges.remove(key(go(at)));
+                    let left = usize::try_from(KEYS - 1 - at).unwrap();
+                    assert_eq!(check(&ranges, ranges.root).3, left);
+                }
+                assert!(ranges.nodes.is_empty() && ranges.free.is_empty());
+            }
+        }
+    }
+
+    /// A place that became free is used again, and what is not there is not taken.
+    #[test]
+    fn places_are_used_again() {
+        let mut ranges = Ranges::default();
+        let key = |seq| Key { group: 1_u8, start: 5, seq };
+        ranges.insert(key(0), 6);
+        for seq in 1..100 {
+            ranges.insert(key(seq), 6);
+            ranges.remove(key(seq));
+            ranges.remove(key(seq));
+        }
+        assert_eq!(ranges.nodes.len(), 2);
+        assert_eq!(ranges.find(Wanted::overlapping(1, 6, 9)).collect::<Vec<_>>(), vec![0]);
+    }
+}
