@@ -346,6 +346,13 @@ mod tests {
         }
     }
 
+    /// docs/design.md says what a lock costs.
+    #[test]
+    fn a_node_takes_as_much_memory_as_the_documents_say() {
+        use crate::plock::{Holder, Mode};
+        assert_eq!((size_of::<Node<Mode>>(), size_of::<Node<Holder>>()), (64, 72));
+    }
+
     /// A place that became free is used again, and what is not there is not taken.
     #[test]
     fn places_are_used_again() {
