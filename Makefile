@@ -15,7 +15,8 @@ ENVFILE ?= $(SYSCONFDIR)/$(if $(wildcard /etc/debian_version),default,sysconfig)
 
 CARGO ?= cargo
 RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
-PROGRAMS = dlm_controld dlm_tool dlm_stonith
+PROGRAMS = dlm_controld dlm_tool dlm_stonith dlm_exporter
+UNITS = dlm.service dlm_exporter.service
 # The file's name as with the C library: a packager's file lists stay as they are.
 LIBRARY = libdlmcontrol.so.3.2
 LIBRARY_LINKS = libdlmcontrol.so.3 libdlmcontrol.so
@@ -62,7 +63,7 @@ bench-plock: vm-needs build ## POSIX locks: this daemon beside Debian's C daemon
 	$(CARGO) run --release --locked -p dlm-vm -- bench-plock --rounds $(or $(ROUNDS),3) --daemon $(RELEASE)/dlm_controld
 
 # No dependency on build: `make install` runs as root, who need not have a compiler.
-install: ## what `make build` made, with unit and rules, to DESTDIR= and PREFIX=/usr/local
+install: ## what `make build` made, with units and rules, to DESTDIR= and PREFIX=/usr/local
 	install -d '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(UNITDIR)' '$(DESTDIR)$(UDEVRULESDIR)' \
 		'$(DESTDIR)$(MODULESLOADDIR)' '$(DESTDIR)$(dir $(ENVFILE))' \
 		'$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(PKGCONFIGDIR)'
@@ -75,14 +76,16 @@ install: ## what `make build` made, with unit and rules, to DESTDIR= and PREFIX=
 	sed 's,@PREFIX@,$(PREFIX),; s,@LIBDIR@,$(LIBDIR),; s,@INCLUDEDIR@,$(INCLUDEDIR),' \
 		$(CAPI)/libdlmcontrol.pc.in > '$(DESTDIR)$(PKGCONFIGDIR)/libdlmcontrol.pc'
 	chmod 0644 '$(DESTDIR)$(PKGCONFIGDIR)/libdlmcontrol.pc'
-	sed 's,/usr/sbin/,$(SBINDIR)/,' contrib/systemd/dlm.service > '$(DESTDIR)$(UNITDIR)/dlm.service'
-	chmod 0644 '$(DESTDIR)$(UNITDIR)/dlm.service'
+	for unit in $(UNITS); do \
+		sed 's,/usr/sbin/,$(SBINDIR)/,' "contrib/systemd/$$unit" > "$(DESTDIR)$(UNITDIR)/$$unit" && \
+		chmod 0644 "$(DESTDIR)$(UNITDIR)/$$unit" || exit 1; \
+	done
 	install -m 0644 contrib/udev/51-dlm.rules '$(DESTDIR)$(UDEVRULESDIR)'
 	install -m 0644 contrib/modules-load.d/dlm.conf '$(DESTDIR)$(MODULESLOADDIR)'
 	test -e '$(DESTDIR)$(ENVFILE)' || install -m 0644 contrib/sysconfig/dlm '$(DESTDIR)$(ENVFILE)'
 
 uninstall: ## removes what install put there, but not the options in its environment file
-	rm -f $(PROGRAMS:%='$(DESTDIR)$(SBINDIR)/%') '$(DESTDIR)$(UNITDIR)/dlm.service' \
+	rm -f $(PROGRAMS:%='$(DESTDIR)$(SBINDIR)/%') $(UNITS:%='$(DESTDIR)$(UNITDIR)/%') \
 		'$(DESTDIR)$(UDEVRULESDIR)/51-dlm.rules' '$(DESTDIR)$(MODULESLOADDIR)/dlm.conf' \
 		$(patsubst %,'$(DESTDIR)$(LIBDIR)/%',$(LIBRARY) $(LIBRARY_LINKS)) \
 		'$(DESTDIR)$(INCLUDEDIR)/libdlmcontrol.h' '$(DESTDIR)$(PKGCONFIGDIR)/libdlmcontrol.pc'

@@ -1,4 +1,4 @@
-//! Shared parts of `dlm_tool` and `dlm_stonith`: everything but the few lines of their main functions.
+//! Shared parts of `dlm_tool`, `dlm_stonith` and `dlm_exporter`: everything but the few lines of their main functions.
 //!
 //! Texts are made by pure functions over the answers of [`dlmcontrol`] and the contents of files, so that they can be
 //! compared to what the C tools print without a daemon or a kernel.
@@ -7,6 +7,7 @@ pub mod args;
 pub mod check;
 pub mod device;
 pub mod explain;
+pub mod exporter;
 pub mod ffi;
 mod fields;
 pub mod getopt;

@@ -1,0 +1,275 @@
+//! What the exporter says of states of the daemon, and of daemons that do not answer.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use dlm_tools::exporter::family::{ALL, Kind};
+use dlm_tools::exporter::server::{self, Exporter};
+use dlm_tools::exporter::{Cause, Failures, Reading, page};
+use dlmcontrol::Client;
+use dlmcontrol::proto::{Command, Header};
+use dlmcontrol::state::{LockspaceState, Reason, Slot, SlotsKnown, State, Time, Wait};
+use expect_test::expect_file;
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+use zerocopy::IntoBytes as _;
+
+/// What the daemon's own test has the daemon say: node 3 must be fenced, our agent failed twice.
+const FENCING: &str = include_str!("../../controld/src/control/testdata/state.json");
+
+fn fencing() -> State {
+    serde_json::from_str(FENCING).unwrap()
+}
+
+/// The same after the fencing; a node without an address wants to join.
+fn running() -> State {
+    let mut state = fencing();
+    let fenced = Time { boot_ms: 103_500, wall_ms: 1_700_000_103_500 };
+    let since = Time { boot_ms: 103_900, wall_ms: 1_700_000_103_900 };
+    let (until, write) = (None, None);
+    let reason = Reason::Addresses;
+    state.cluster.waits =
+        vec![Wait { reason, nodes: vec![4], since, waiting_ms: 100, until, write }];
+    state.cluster.protocol = Some("3.2.0".to_owned());
+    for node in &mut state.nodes {
+        node.waits.clear();
+        node.fencing.needed = false;
+        node.fencing.failed_by.clear();
+        node.fencing.fenced = node.fencing.failed.map(|_| fenced);
+    }
+    for lockspace in &mut state.lockspaces {
+        lockspace.waits.clear();
+        lockspace.started = lockspace.pending.take();
+        lockspace.members = vec![1, 2];
+        lockspace.nodes.iter_mut().for_each(|node| node.need_fencing = false);
+        lockspace.state = LockspaceState::Running;
+        lockspace.slots_known = SlotsKnown::Confirmed;
+        lockspace.slots =
+            vec![Slot { slot: 1, jid: 0, node: 2 }, Slot { slot: 2, jid: 1, node: 1 }];
+    }
+    state
+}
+
+fn text(state: Result<State, Cause>) -> String {
+    let mut failures = Failures::default();
+    failures.count(Cause::Timeout);
+    page(&Reading { state, took: Duration::from_millis(3), failures }, &[]).unwrap()
+}
+
+/// The names of a page's metrics.
+fn names(page: &str) -> BTreeSet<&str> {
+    page.lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .filter_map(|line| line.split(' ').next())
+        .collect()
+}
+
+#[test]
+fn pages_are_as_recorded() {
+    expect_file!["pages/fencing.prom"].assert_eq(&text(Ok(fencing())));
+    expect_file!["pages/running.prom"].assert_eq(&text(Ok(running())));
+    expect_file!["pages/absent.prom"].assert_eq(&text(Err(Cause::Timeout)));
+}
+
+#[test]
+fn every_metric_occurs_and_no_other() {
+    let (fencing, running) = (text(Ok(fencing())), text(Ok(running())));
+    let found: BTreeSet<&str> = names(&fencing).union(&names(&running)).copied().collect();
+    let declared: BTreeSet<&str> = ALL.iter().map(|family| family.name).collect();
+    assert_eq!(found, declared);
+    assert_eq!(declared.len(), ALL.len());
+}
+
+/// Prometheus's rules for names.
+#[test]
+fn names_follow_the_conventions() {
+    for family in ALL {
+        let counts = family.name.ends_with("_total");
+        assert_eq!(family.kind == Kind::Counter, counts, "{}", family.name);
+        assert!(family.name.starts_with("dlm_"), "{}", family.name);
+        assert!(!family.name.contains("_ms") && !family.help.is_empty(), "{}", family.name);
+    }
+}
+
+#[test]
+fn metrics_are_documented() {
+    let row = |family: &dlm_tools::exporter::family::Family| {
+        let kind = match family.kind {
+            Kind::Gauge => "gauge",
+            Kind::Counter => "counter",
+        };
+        let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        format!("| `{}` | {kind} | {} | {} |", family.name, labels.join(", "), family.help)
+    };
+    let declared: Vec<String> = ALL.iter().map(row).collect();
+    let manual = include_str!("../../docs/metrics.md");
+    let documented: Vec<&str> = manual.lines().filter(|line| line.starts_with("| `dlm_")).collect();
+    assert_eq!(documented, declared, "the table should be:\n{}\n", declared.join("\n"));
+}
+
+#[test]
+fn a_page_has_bounds() {
+    let mut state = running();
+    let lockspace = state.lockspaces.remove(0);
+    state.lockspaces = (0..300)
+        .map(|number| {
+            let mut lockspace = lockspace.clone();
+            lockspace.name = format!("ls{number}");
+            lockspace
+        })
+        .collect();
+    let page = text(Ok(state));
+    assert_eq!(page.matches("\ndlm_lockspace_info{").count(), 256);
+    assert!(page.contains("\ndlm_lockspaces 300\n"));
+    assert!(page.contains("\ndlm_exporter_left_out{what=\"lockspaces\"} 44\n"));
+}
+
+/// A name that would end its label, or its line, does not.
+#[test]
+fn label_values_are_escaped() {
+    let mut state = running();
+    for lockspace in &mut state.lockspaces {
+        lockspace.name = "a\"} 1\nb\\".to_owned();
+    }
+    let page = text(Ok(state));
+    assert!(page.contains("\ndlm_lockspace_members{lockspace=\"a\\\"} 1\\nb\\\\\"} 2\n"), "{page}");
+}
+
+fn socket(name: &str) -> String {
+    format!("dlm-exporter-{name}-{}", std::process::id())
+}
+
+fn listener(name: &str) -> UnixListener {
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(socket(name)).unwrap();
+    UnixListener::bind_addr(&address).unwrap()
+}
+
+/// An exporter of the daemon at the socket, for as long as the test process lives.
+fn exporter(name: &str, timeout: Duration) -> SocketAddr {
+    let socket = socket(name);
+    let client = Client::with_sockets(socket.as_bytes(), socket.as_bytes());
+    let http = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = http.local_addr().unwrap();
+    http.set_nonblocking(true).unwrap();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let http = tokio::net::TcpListener::from_std(http).unwrap();
+            server::serve(http, Arc::new(Exporter::new(client, timeout))).await
+        })
+    });
+    address
+}
+
+/// An answer, head and body.
+fn request(address: SocketAddr, line: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "{line} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+const PATIENT: Duration = Duration::from_secs(30);
+
+#[test]
+fn state_is_served() {
+    let daemon = listener("serves");
+    let answering = thread::spawn(move || {
+        let (mut stream, _) = daemon.accept().unwrap();
+        let mut question = [0; 96];
+        stream.read_exact(&mut question).unwrap();
+        let head = Header::new(Command::State).followed_by(FENCING.len());
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(FENCING.as_bytes()).unwrap();
+    });
+    let answer = request(exporter("serves", PATIENT), "GET /metrics");
+    answering.join().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("content-type: text/plain; version=0.0.4\r\n"), "{answer}");
+    assert!(answer.contains("\ndlm_up 1\n"), "{answer}");
+    assert!(
+        answer.contains("\ndlm_lockspace_waiting{lockspace=\"fs\",reason=\"fencing\"} 1\n"),
+        "{answer}"
+    );
+    assert!(answer.contains("\nprocess_resident_memory_bytes "), "{answer}");
+}
+
+#[test]
+fn absent_daemon_is_a_fact_on_the_page() {
+    let address = exporter("nobody", PATIENT);
+    for failures in 1..=2 {
+        let answer = request(address, "GET /metrics");
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("\ndlm_up 0\n"), "{answer}");
+        let count = format!("\ndlm_exporter_failures_total{{cause=\"not_running\"}} {failures}\n");
+        assert!(answer.contains(&count), "{answer}");
+    }
+}
+
+/// It never accepts. The first scrape's thread waits for it, and so does the second scrape; both end in time.
+#[test]
+fn hung_daemon_is_a_fact_on_the_page() {
+    let daemon = listener("hangs");
+    let address = exporter("hangs", Duration::from_millis(200));
+    let begin = Instant::now();
+    let both = [
+        thread::spawn(move || request(address, "GET /metrics")),
+        thread::spawn(move || request(address, "GET /metrics")),
+    ];
+    for scrape in both {
+        let answer = scrape.join().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("\ndlm_up 0\n"), "{answer}");
+    }
+    assert!(begin.elapsed() < PATIENT);
+    let answer = request(address, "GET /metrics");
+    assert!(answer.contains("\ndlm_exporter_failures_total{cause=\"timeout\"} 3\n"), "{answer}");
+    drop(daemon);
+}
+
+#[test]
+fn c_daemon_is_recognised() {
+    let daemon = listener("c");
+    let closing = thread::spawn(move || {
+        let (mut stream, _) = daemon.accept().unwrap();
+        stream.read_exact(&mut [0; 96]).unwrap();
+    });
+    let answer = request(exporter("c", PATIENT), "GET /metrics");
+    closing.join().unwrap();
+    assert!(answer.contains("\ndlm_up 0\n"), "{answer}");
+    assert!(answer.contains("\ndlm_exporter_failures_total{cause=\"not_ours\"} 1\n"), "{answer}");
+}
+
+#[test]
+fn a_document_of_another_version_is_not_guessed_at() {
+    let daemon = listener("schema");
+    let document = FENCING.replacen("\"schema_version\": 1", "\"schema_version\": 2", 1);
+    let answering = thread::spawn(move || {
+        let (mut stream, _) = daemon.accept().unwrap();
+        stream.read_exact(&mut [0; 96]).unwrap();
+        let head = Header::new(Command::State).followed_by(document.len());
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(document.as_bytes()).unwrap();
+    });
+    let answer = request(exporter("schema", PATIENT), "GET /metrics");
+    answering.join().unwrap();
+    assert!(answer.contains("\ndlm_exporter_failures_total{cause=\"schema\"} 1\n"), "{answer}");
+}
+
+#[test]
+fn other_paths_and_methods_are_refused() {
+    let address = exporter("paths", PATIENT);
+    for path in ["/nothing", "/metrics/", "/../etc/passwd"] {
+        let answer = request(address, &format!("GET {path}"));
+        assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\n"), "{path}: {answer}");
+    }
+    assert!(request(address, "GET /").contains("href=\"/metrics\""));
+    let answer = request(address, "POST /metrics");
+    assert!(answer.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"), "{answer}");
+    assert!(answer.contains("allow: GET, HEAD\r\n"), "{answer}");
+}
