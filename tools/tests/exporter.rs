@@ -112,6 +112,21 @@ fn metrics_are_documented() {
 }
 
 #[test]
+fn alerts_use_metrics_that_there_are() {
+    let alerts = include_str!("../../contrib/prometheus/alerts.yml");
+    let mut used = BTreeSet::new();
+    for line in alerts.lines().filter(|line| line.trim_start().starts_with("expr:")) {
+        let words =
+            line.split(|character: char| !character.is_ascii_lowercase() && character != '_');
+        used.extend(words.filter(|word| word.starts_with("dlm_")));
+    }
+    assert!(used.contains("dlm_up") && used.len() > 5, "{used:?}");
+    for name in used {
+        assert!(ALL.iter().any(|family| family.name == name), "{name}");
+    }
+}
+
+#[test]
 fn a_page_has_bounds() {
     let mut state = running();
     let lockspace = state.lockspaces.remove(0);
