@@ -8,6 +8,7 @@ pub mod driver;
 pub mod fence;
 pub mod kernel;
 pub mod logging;
+pub mod process;
 pub mod service;
 #[cfg(test)]
 mod skipped;

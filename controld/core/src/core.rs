@@ -9,6 +9,7 @@ use crate::message::{Message, Packet};
 use crate::options::Setup;
 use crate::out::Out;
 use crate::plock::{EEXIST, ENOSYS, PlockInfo, PlockResource, Service};
+use crate::run::Runs;
 use crate::snapshot::Snapshot;
 use crate::types::{GlobalId, Group, Instant, LockspaceName, NodeId, Now};
 use crate::waiting::{Waited, WriteKind};
@@ -25,6 +26,7 @@ pub struct Core {
     pub(crate) lockspaces: BTreeMap<LockspaceName, Lockspace>,
     /// The lockspace of each id that the kernel names in requests for POSIX locks.
     ids: BTreeMap<GlobalId, LockspaceName>,
+    pub(crate) runs: Runs,
     created: u64,
     tokens: u64,
     /// Answers to uevents of lockspaces that we do not know, on their way to the kernel.
@@ -61,6 +63,7 @@ impl Core {
             world: World::new(setup),
             lockspaces: BTreeMap::new(),
             ids: BTreeMap::new(),
+            runs: Runs::default(),
             created: 0,
             tokens: 0,
             strays: BTreeMap::new(),
@@ -104,7 +107,7 @@ impl Core {
     pub fn next_deadline(&self) -> Option<Instant> {
         let lanes = self.lockspaces.values().filter_map(Lockspace::deadline);
         let daemons = self.world.daemons.deadline(&self.world.setup, self.now);
-        lanes.chain(daemons).chain(self.world.cluster.deadline()).min()
+        lanes.chain(daemons).chain(self.world.cluster.deadline()).chain(self.runs.deadline()).min()
     }
 
     /// The state as plain data.
@@ -176,6 +179,7 @@ impl Core {
             Event::AgentDone { token, outcome, output } => {
                 self.world.daemons.agent_done(token, outcome, &output, &self.world.setup, out);
             }
+            Event::Run(event) => self.runs.event(event, &self.world, out),
             Event::FenceAck { node } => self.world.daemons.fence_ack(node, out),
             Event::Options(options) => self.world.setup.dynamic = options,
             Event::Devices(devices) => self.world.setup.devices = devices,
@@ -215,6 +219,7 @@ impl Core {
     fn confchg(&mut self, group: Group, change: &Confchg, out: &mut Out<'_>) -> Touched {
         let name = match group {
             Group::Daemon => {
+                self.runs.confchg(change, out);
                 let changed = self.world.daemons.confchg(change, &self.world.setup, out);
                 if changed.lost_us {
                     self.cluster_lost("removed from dlm:controld".to_string(), out);
@@ -258,6 +263,14 @@ impl Core {
     }
 
     fn daemon_message(&mut self, from: NodeId, message: &Message, out: &mut Out<'_>) {
+        match message {
+            Message::RunRequest(request) => self.runs.request(from, request, &self.world, out),
+            Message::RunReply(reply) => self.runs.reply(from, reply, out),
+            message => self.group_message(from, message, out),
+        }
+    }
+
+    fn group_message(&mut self, from: NodeId, message: &Message, out: &mut Out<'_>) {
         let World { setup, cluster, daemons } = &mut self.world;
         match message {
             Message::Protocol(protocol) => {
@@ -270,7 +283,7 @@ impl Core {
             }
             Message::FenceResult(result) => daemons.fence_result(from, result, setup, out),
             Message::FenceClear(clear) => daemons.fence_clear(from, clear, out),
-            Message::Other { .. } => {}
+            Message::Other { .. } | Message::RunRequest(_) | Message::RunReply(_) => {}
             Message::Start(_)
             | Message::Plock(_)
             | Message::PlockOwn { .. }
@@ -425,6 +438,7 @@ impl Core {
             let busy = self.lockspaces.values().flat_map(Lockspace::starting).collect();
             cluster.pump(&busy, out);
         }
+        self.runs.go_on(&self.world, out);
         self.forget_gone(out);
     }
 

@@ -5,6 +5,7 @@ use crate::event::Token;
 use crate::message::Packet;
 use crate::options::Device;
 use crate::plock::PlockInfo;
+use crate::run::RunEffect;
 use crate::snapshot::Wait;
 use crate::types::{GlobalId, Group, LockspaceName, NodeId, Slot, WallSeconds};
 use alloc::collections::BTreeSet;
@@ -68,6 +69,8 @@ pub enum Effect {
     },
     /// Kill an agent's process group; its `AgentDone` still comes.
     KillAgent(Token),
+    /// Of run commands.
+    Run(RunEffect),
     /// The daemon has joined its peers and can serve: tell systemd. Once.
     Ready,
     /// One line for logs and dump.

@@ -3,6 +3,7 @@
 use crate::message::Packet;
 use crate::options::{DynamicOptions, FenceDevices, LockspaceOptions};
 use crate::plock::PlockInfo;
+use crate::run::RunEvent;
 use crate::types::{Group, LockspaceName, NodeId, RingId, Slot};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -177,6 +178,8 @@ pub enum Event {
         output: String,
     },
 
+    /// Of run commands.
+    Run(RunEvent),
     /// An operator says that a node is fenced.
     FenceAck {
         /// Whom.
@@ -192,7 +195,7 @@ pub enum Event {
     Terminate,
 }
 
-/// How a fence agent ended.
+/// How a program ended: a fence agent, a run command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentOutcome {
     /// Exit status, 0 for success.

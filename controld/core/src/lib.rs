@@ -38,6 +38,7 @@ mod negotiation;
 pub mod options;
 mod out;
 pub mod plock;
+pub mod run;
 mod slots;
 pub mod snapshot;
 pub mod types;

@@ -412,7 +412,7 @@ impl Lockspace {
             Message::Withdraw { stopped_for } => {
                 self.receive_withdraw(from, *stopped_for, world, out);
             }
-            Message::Other { .. } => {}
+            Message::RunRequest(_) | Message::RunReply(_) | Message::Other { .. } => {}
             Message::Protocol(_) | Message::FenceResult(_) | Message::FenceClear(_) => {
                 self.error(
                     out,

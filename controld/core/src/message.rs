@@ -3,6 +3,7 @@
 //! Source: spec/cluster-protocol.md. Fields that carry no information (reserved bytes, record sizes) do not appear here.
 
 use crate::plock::{PlockInfo, PlocksData};
+use crate::run::RunUuid;
 use crate::types::{ChangeSeq, GlobalId, NodeId, Version, WallSeconds};
 use alloc::vec::Vec;
 
@@ -52,6 +53,10 @@ pub enum Message {
     FenceResult(FenceResult),
     /// Type 15.
     FenceClear(FenceClear),
+    /// Type 16: a command to be run.
+    RunRequest(RunRequest),
+    /// Type 17: what became of it on the sender.
+    RunReply(RunReply),
     /// Type 19: the sender's coming leave counts as a failure.
     ReleaseRecover {
         /// The value of the kernel's uevent; 0 means nothing special.
@@ -63,7 +68,7 @@ pub enum Message {
         /// `None`: it is the sender that withdraws. Else the sender has stopped for this node's withdraw.
         stopped_for: Option<NodeId>,
     },
-    /// A type that this daemon does not act upon (run commands, unknown): kept with its body, not looked at.
+    /// A type that this daemon does not act upon (unknown): kept with its body, not looked at.
     Other {
         /// Type number of the header.
         kind: u16,
@@ -205,4 +210,56 @@ pub struct FenceClear {
     pub result: i32,
     /// `CLEAR_*`.
     pub flags: u32,
+}
+
+/// Flag of RUN_REQUEST: the starting node does not run it.
+pub const RUN_NODE_NONE: u32 = 1;
+/// Flag of RUN_REQUEST: the starting node runs it at once.
+pub const RUN_NODE_FIRST: u32 = 2;
+/// Flag of RUN_REQUEST: the starting node runs it when its own message arrives.
+pub const RUN_NODE_RECV: u32 = 4;
+
+/// Type 16: a command to be run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RunRequest {
+    /// By whom; `None`: by everybody.
+    pub dest: Option<NodeId>,
+    /// Where the client asked.
+    pub start: NodeId,
+    /// `RUN_NODE_*`; they concern the starting node alone.
+    pub flags: u32,
+    /// Name of the operation.
+    pub uuid: RunUuid,
+    /// The text, up to its first NUL, less than 1024 bytes.
+    pub command: Vec<u8>,
+}
+
+/// Type 17: what became of a command on the sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunReply {
+    /// As in the request.
+    pub dest: Option<NodeId>,
+    /// As in the request.
+    pub start: NodeId,
+    /// As in the request.
+    pub flags: u32,
+    /// As in the request.
+    pub uuid: RunUuid,
+    /// Process id of the command; 0 if none ran.
+    pub pid: i32,
+    /// Exit status or number of the signal; 0 is success.
+    pub result: i32,
+    /// For information: from the starting node, what it knows; else zeros.
+    pub counts: RunCounts,
+}
+
+/// How many have answered a run command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RunCounts {
+    /// Answers that are missing (`need_replies`).
+    pub awaited: i32,
+    /// Answers (`reply_count`).
+    pub replies: i32,
+    /// Nodes where it failed (`fail_count`).
+    pub failed: i32,
 }

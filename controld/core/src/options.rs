@@ -43,6 +43,8 @@ pub struct FixedOptions {
     pub plock: Switch,
     /// `plock_ownership`; `None` where nobody has set it: as is best for the members of a lockspace.
     pub plock_ownership: Option<Switch>,
+    /// `enable_helper`: run commands.
+    pub helper: Switch,
 }
 
 /// Options that `set_config` and `reload_config` may change.

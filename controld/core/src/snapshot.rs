@@ -3,12 +3,14 @@
 //! Shapes follow what the sockets carry (spec/control-socket.md sections 4 and 5).
 
 use crate::event::LeaveReason;
+use crate::message::{RunCounts, RunRequest};
 use crate::types::{
     ChangeSeq, GlobalId, Instant, LockspaceName, NodeId, RingId, Slot, Version, WallSeconds,
 };
 use crate::waiting::{FenceWait, Waited};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Everything that status shows.
@@ -44,6 +46,23 @@ pub struct Snapshot {
     pub protocol: Option<Version>,
     /// Lockspaces, newest first.
     pub lockspaces: Vec<Lockspace>,
+    /// Run commands, in order of creation.
+    pub runs: Vec<Run>,
+}
+
+/// A run command that was started here, or that runs here for another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Creation number, for stable order.
+    pub number: u64,
+    /// What was asked, by whom.
+    pub request: Arc<RunRequest>,
+    /// Process id of the command here; 0 while it is not known.
+    pub pid: i32,
+    /// Its result; 0 while it is not known.
+    pub result: i32,
+    /// Answers; zeros where another node asked.
+    pub counts: RunCounts,
 }
 
 /// A node of the daemon group.

@@ -38,6 +38,7 @@ pub(crate) fn snapshot(core: &Core) -> Snapshot {
         waits: core.waits.clone(),
         protocol: daemons.run.map(|run| run.daemon),
         lockspaces,
+        runs: core.runs.snapshot(world.setup.our_node),
     }
 }
 

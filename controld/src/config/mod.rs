@@ -182,6 +182,7 @@ impl Config {
             concurrent_fencing: self.switch(Key::EnableConcurrentFencing),
             agent_timeout_seconds: u64::from(self.settings.number(Key::FenceAgentTimeout)),
             plock: self.switch(Key::EnablePlock),
+            helper: self.settings.is_on(Key::EnableHelper).into(),
             plock_ownership: (self.settings.origin(Key::PlockOwnership) != Origin::Default)
                 .then(|| self.switch(Key::PlockOwnership)),
         }

@@ -21,7 +21,7 @@ pub(crate) fn state(query: &Query, state: &Clocked<'_>) -> Option<Vec<u8>> {
     let snapshot = &state.published.snapshot;
     Some(match query {
         Query::DumpConfig => dump(Command::DumpConfig, state.published.config.as_bytes()),
-        Query::DumpRun => dump(Command::DumpRun, state.published.runs.as_bytes()),
+        Query::DumpRun => dump(Command::DumpRun, &text::runs(&snapshot.runs)),
         Query::LockspaceInfo(name) => lockspace_info(name, snapshot),
         Query::NodeInfo { name, node } => node_info(name, *node, snapshot),
         Query::Lockspaces { max } => lockspaces(*max, snapshot),

@@ -71,8 +71,6 @@ pub struct Published {
     pub phase: DaemonPhase,
     /// Fence agents of ours that run or have run, by victim, oldest first.
     pub attempts: Arc<Attempts>,
-    /// Run records (spec/control-socket.md section 7); empty where there are none.
-    pub runs: Arc<str>,
 }
 
 /// The last fence agents of each victim, oldest first.

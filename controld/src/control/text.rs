@@ -3,7 +3,7 @@
 //! section 4).
 
 use super::queries::Clocked;
-use dlm_core::snapshot::DaemonNode;
+use dlm_core::snapshot::{DaemonNode, Run};
 use dlm_core::types::NodeId;
 use std::fmt::{Display, Write as _};
 
@@ -105,5 +105,29 @@ fn node_text<const N: usize>(
     let mut text = joined([("member", member.into()), ("killed", killed.into())]);
     pair(&mut text, "left_reason", left_reason);
     text.push_str(&joined(rest));
+    text
+}
+
+/// Bytes of a command that `run_list` shows.
+const RUN_COMMAND_SHOWN: usize = 1000;
+
+/// Run records, two lines each (spec/control-socket.md section 7).
+pub(crate) fn runs(runs: &[Run]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for Run { request, pid, result, counts, .. } in runs {
+        let line = format!(
+            "run_uuid {} start_nodeid {} local_pid {pid} local_result {result} need_replies {} reply_count {} fail_count {} \
+             flags {:x}\nrun_command ",
+            request.uuid,
+            request.start,
+            counts.awaited,
+            counts.replies,
+            counts.failed,
+            request.flags
+        );
+        text.extend_from_slice(line.as_bytes());
+        text.extend(request.command.iter().take(RUN_COMMAND_SHOWN));
+        text.push(b'\n');
+    }
     text
 }

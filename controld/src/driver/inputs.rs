@@ -1,6 +1,6 @@
 //! Where events come from.
 
-use super::agents::Agents;
+use super::children::Children;
 use super::clock;
 use crate::control::Command;
 use dlm_core::event::Event;
@@ -34,7 +34,11 @@ pub(super) enum Input {
 
 impl Inputs {
     /// Wait for the next one, at the latest until `deadline`.
-    pub(super) async fn next(&mut self, agents: &mut Agents, deadline: Option<Instant>) -> Input {
+    pub(super) async fn next(
+        &mut self,
+        children: &mut Children,
+        deadline: Option<Instant>,
+    ) -> Input {
         let pause = deadline.map_or(NEVER, clock::until);
         // A lost seam must not look like silence.
         let or_lost = |event: Option<Event>, what: &str| {
@@ -46,7 +50,7 @@ impl Inputs {
             info = self.plocks.recv() => {
                 Input::Event(or_lost(info.map(Event::PlockRequest), "plock device"))
             }
-            event = agents.next() => Input::Event(event),
+            event = children.next() => Input::Event(event),
             Some(event) = self.signals.recv() => Input::Event(event),
             Some(command) = self.commands.recv() => Input::Command(command),
             () = tokio::time::sleep(pause) => Input::Event(Event::Deadline),

@@ -4,24 +4,27 @@
 //! cannot starve another. The state that queries show is made when somebody asks for it: a recovery does not pay for it.
 
 mod agents;
+mod children;
 mod clock;
 mod inputs;
+mod run;
 mod timeline;
 
 pub use inputs::Inputs;
 
 use crate::cluster::Cluster;
 use crate::config::{Config, Key, Outcome};
-use crate::control::{Command, History, Published, RunRefused, plocks_text};
+use crate::control::{Command, History, Published, plocks_text};
 use crate::kernel::Kernel;
 use crate::logging::Logger;
 use crate::wire;
-use agents::Agents;
+use children::Children;
 use dlm_core::Core;
 use dlm_core::effect::{Effect, Lane};
 use dlm_core::event::Event;
 use dlm_core::message::Message;
 use dlm_core::options::Switch;
+use dlm_core::run::RunAnswer;
 use dlm_core::types::NodeId;
 use dlmcontrol::state::DaemonPhase;
 use inputs::Input;
@@ -70,7 +73,9 @@ pub struct Driver {
     nodes: Vec<NodeId>,
     outputs: Outputs,
     ready: Option<Box<dyn FnOnce() + Send>>,
-    agents: Agents,
+    children: Children,
+    /// What the last step says to the client that caused it.
+    run_answer: Option<RunAnswer>,
     end: Option<End>,
     /// What queries show may have changed since it was published.
     changed: bool,
@@ -89,7 +94,8 @@ impl Driver {
             nodes,
             outputs,
             ready: Some(ready),
-            agents: Agents::new(),
+            children: Children::new(),
+            run_answer: None,
             end: None,
             changed: true,
         }
@@ -106,7 +112,7 @@ impl Driver {
                 return (end, self.outputs, inputs, self.core);
             }
             let deadline = self.core.next_deadline();
-            let first = inputs.next(&mut self.agents, deadline).await;
+            let first = inputs.next(&mut self.children, deadline).await;
             self.handle_batch(first, &mut inputs);
         }
     }
@@ -169,13 +175,14 @@ impl Driver {
             Effect::Kernel { token, lane, write } => kernel.write(token, lane, write),
             Effect::Retire(lockspace) => kernel.retire(&Lane::Lockspace(lockspace)),
             Effect::RunAgent { token, victim, device, fail_time } => {
-                self.agents.start(token, victim, device, fail_time);
+                self.children.agents.start(token, victim, device, fail_time);
             }
             Effect::PlockResult(info) => kernel.plock_result(&info),
             Effect::LogPlock { level, lockspace, text } => {
                 logger.plock(level, Some(&lockspace), &text);
             }
-            Effect::KillAgent(token) => self.agents.kill(token),
+            Effect::KillAgent(token) => self.children.agents.kill(token),
+            Effect::Run(effect) => self.carry_out_run(effect),
             Effect::Ready => {
                 if let Some(ready) = self.ready.take() {
                     ready();
@@ -205,11 +212,11 @@ impl Driver {
                 self.options_changed(&outcome, "dynamic");
             }
             Command::ReloadConfig => self.reload(),
-            Command::RunStart { reply, .. } => {
-                let _ = reply.send(Err(RunRefused));
+            Command::RunStart { command, node, flags, reply } => {
+                let _ = reply.send(self.run_start(command, node, flags));
             }
-            Command::RunCheck { reply, .. } => {
-                let _ = reply.send(Err(RunRefused));
+            Command::RunCheck { uuid, flags, reply } => {
+                let _ = reply.send(self.run_check(&uuid, flags));
             }
             Command::DumpPlocks { lockspace, reply } => {
                 let _ = reply.send(self.core.plocks(&lockspace).map(plocks_text));
@@ -277,12 +284,11 @@ impl Driver {
     fn publish_as(&self, phase: DaemonPhase) {
         let published = Published {
             snapshot: self.core.snapshot(),
-            agents: self.agents.pids(),
-            zombies: self.agents.killed(),
+            agents: self.children.agents.pids(),
+            zombies: self.children.agents.killed(),
             config: Arc::clone(&self.config_text),
             phase,
-            attempts: self.agents.attempts(),
-            runs: Arc::from(""),
+            attempts: self.children.agents.attempts(),
         };
         self.outputs.published.send_replace(Arc::new(published));
     }

@@ -5,11 +5,8 @@
 //! `KillAgent`, and learns the end of each from `AgentDone`. The devices themselves come from dlm.conf, which the config
 //! room reads.
 //!
-//! [`agent`] runs one agent and waits for it; `child` is what happens between fork and exec, so that an agent starts as
-//! from a shell of root and keeps nothing of the daemon: no descriptor, no ignored signal, no immunity from the kernel's
-//! OOM killer (spec/defects-and-latency.md items 87 and 90).
+//! [`agent`] runs one agent and waits for it, as the process room runs any program.
 
 pub mod agent;
-mod child;
 
 pub use agent::{AgentRequest, Purpose, agent_input, run};

@@ -138,6 +138,7 @@ pub fn notice_of(event: &Event) -> Option<Notice> {
         | Event::JoinFailed { .. }
         | Event::ShutdownQuestion
         | Event::AgentDone { .. }
+        | Event::Run(_)
         | Event::FenceAck { .. }
         | Event::Options(_)
         | Event::Devices(_)

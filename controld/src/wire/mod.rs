@@ -31,6 +31,7 @@ mod header;
 mod plock;
 mod protocol;
 mod release;
+mod run;
 mod start;
 
 #[cfg(test)]
@@ -54,6 +55,8 @@ mod kind {
     pub(super) const PLOCKS_DATA: u16 = 9;
     pub(super) const FENCE_RESULT: u16 = 14;
     pub(super) const FENCE_CLEAR: u16 = 15;
+    pub(super) const RUN_REQUEST: u16 = 16;
+    pub(super) const RUN_REPLY: u16 = 17;
     pub(super) const RELEASE_RECOVER: u16 = 19;
     /// Ours, far from what upstream may number next; never sent where a C daemon would see it.
     pub(super) const WITHDRAW: u16 = 1001;
@@ -78,6 +81,10 @@ pub enum Part {
     FenceResult,
     /// The body of a FENCE_CLEAR message.
     FenceClear,
+    /// The body of a RUN_REQUEST message.
+    RunRequest,
+    /// The body of a RUN_REPLY message.
+    RunReply,
 }
 
 impl fmt::Display for Part {
@@ -91,6 +98,8 @@ impl fmt::Display for Part {
             Self::PlocksDone => "PLOCKS_DONE",
             Self::FenceResult => "FENCE_RESULT",
             Self::FenceClear => "FENCE_CLEAR",
+            Self::RunRequest => "RUN_REQUEST",
+            Self::RunReply => "RUN_REPLY",
         })
     }
 }
@@ -111,6 +120,20 @@ pub enum DecodeError {
     /// A node id is 0, which no node has.
     #[error("{part}: node id 0")]
     NoNode {
+        /// Where.
+        part: Part,
+    },
+    /// The message goes on after its fixed part, and may not.
+    #[error("{part}: {excess} bytes too many")]
+    Long {
+        /// What was read.
+        part: Part,
+        /// Bytes that do not belong there.
+        excess: usize,
+    },
+    /// The name of an operation is empty or cannot be printed.
+    #[error("{part}: no uuid")]
+    NoUuid {
         /// Where.
         part: Part,
     },
@@ -181,6 +204,8 @@ pub fn decode(bytes: &[u8]) -> Result<Packet, DecodeError> {
         kind::PLOCKS_DONE => Message::PlocksDone(start::decode_plocks_done(words, body)?),
         kind::FENCE_RESULT => Message::FenceResult(fence::decode_result(body)?),
         kind::FENCE_CLEAR => Message::FenceClear(fence::decode_clear(body)?),
+        kind::RUN_REQUEST => Message::RunRequest(run::decode_request(body)?),
+        kind::RUN_REPLY => Message::RunReply(run::decode_reply(body)?),
         kind::RELEASE_RECOVER => release::decode(words),
         kind::WITHDRAW => Message::Withdraw { stopped_for: release::decode_withdraw(words) },
         kind => Message::Other { kind, words, body: body.to_vec() },
@@ -212,6 +237,8 @@ pub fn encode(packet: &Packet) -> Vec<u8> {
         Message::PlocksDone(body) => start::encode(&body.counts, &mut bytes),
         Message::FenceResult(body) => fence::encode_result(body, &mut bytes),
         Message::FenceClear(body) => fence::encode_clear(body, &mut bytes),
+        Message::RunRequest(body) => run::encode_request(body, &mut bytes),
+        Message::RunReply(body) => run::encode_reply(body, &mut bytes),
         Message::ReleaseRecover { .. } | Message::Withdraw { .. } => {}
         Message::Other { body, .. } => bytes.extend_from_slice(body),
     }
@@ -234,6 +261,8 @@ fn kind_and_words(message: &Message) -> (u16, [u32; 3]) {
         }
         Message::FenceResult(_) => (kind::FENCE_RESULT, [0; 3]),
         Message::FenceClear(_) => (kind::FENCE_CLEAR, [0; 3]),
+        Message::RunRequest(_) => (kind::RUN_REQUEST, [0; 3]),
+        Message::RunReply(_) => (kind::RUN_REPLY, [0; 3]),
         Message::ReleaseRecover { value } => (kind::RELEASE_RECOVER, release::encode(*value)),
         Message::Withdraw { stopped_for } => {
             (kind::WITHDRAW, release::encode_withdraw(*stopped_for))

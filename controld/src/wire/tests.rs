@@ -3,9 +3,10 @@
 use super::*;
 use dlm_core::message::{
     CLEAR_FIPU, CLEAR_STARTUP, ChangeCounts, FENCE_RESULT_ACKNOWLEDGED, FenceClear, FenceResult,
-    PROTOCOL_STATEFUL, PlocksDone, Protocol, ProtocolVersion, START_HAVEPLOCK, START_JOINING,
-    Start,
+    PROTOCOL_STATEFUL, PlocksDone, Protocol, ProtocolVersion, RUN_NODE_NONE, RUN_NODE_RECV,
+    RunCounts, RunReply, RunRequest, START_HAVEPLOCK, START_JOINING, Start,
 };
+use dlm_core::run::RunUuid;
 use dlm_core::types::{ChangeSeq, GlobalId, Group, LockspaceName, NodeId, Version, WallSeconds};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,27 @@ fn counts(members: &[u32]) -> ChangeCounts {
         remove_count: 0,
         failed_count: 0,
         members: members.iter().map(|id| node(*id)).collect(),
+    }
+}
+
+fn uuid() -> RunUuid {
+    RunUuid::new(b"b7899cc7-b89c-495d-a965-675fca2559af").unwrap()
+}
+
+fn request() -> RunRequest {
+    let command = b"lvm lvs \xff".to_vec();
+    RunRequest { dest: Some(node(3)), start: node(1), flags: RUN_NODE_RECV, uuid: uuid(), command }
+}
+
+fn reply() -> RunReply {
+    RunReply {
+        dest: None,
+        start: node(1),
+        flags: RUN_NODE_NONE,
+        uuid: uuid(),
+        pid: 4711,
+        result: -1,
+        counts: RunCounts { awaited: 2, replies: 1, failed: i32::MIN },
     }
 }
 
@@ -61,6 +83,8 @@ fn packets() -> Vec<Packet> {
             wall: WallSeconds(u64::MAX),
         })),
         packet(Message::FenceClear(FenceClear { node: node(2), result: -61, flags: 1 })),
+        packet(Message::RunRequest(request())),
+        packet(Message::RunReply(reply())),
         packet(Message::ReleaseRecover { value: 1 }),
         packet(Message::Withdraw { stopped_for: None }),
         packet(Message::Withdraw { stopped_for: NodeId::new(7) }),
@@ -114,8 +138,12 @@ fn bytes_after_a_known_message_are_ignored() {
     for packet in packets() {
         let mut bytes = encode(&packet);
         bytes.extend_from_slice(&[0xee; 3]);
-        if !matches!(packet.message, Message::Other { .. }) {
-            assert_eq!(decode(&bytes).as_ref(), Ok(&packet));
+        match packet.message {
+            Message::Other { .. } => {}
+            Message::RunRequest(_) | Message::RunReply(_) => {
+                assert!(matches!(decode(&bytes), Err(DecodeError::Long { excess: 3, .. })));
+            }
+            _ => assert_eq!(decode(&bytes).as_ref(), Ok(&packet)),
         }
     }
 }
@@ -135,6 +163,22 @@ fn sender_zero_is_rejected() {
     let mut bytes = encode(&packets()[0]);
     bytes[8] = 0;
     assert_eq!(decode(&bytes), Err(DecodeError::NoNode { part: Part::Header }));
+}
+
+#[test]
+fn run_strings_without_end_are_cut_and_names_must_be_printable() {
+    let mut bytes = encode(&packet(Message::RunRequest(request())));
+    bytes[136..].fill(b'x');
+    let Message::RunRequest(cut) = decode(&bytes).unwrap().message else { panic!() };
+    assert_eq!(cut.command, [b'x'; 1023]);
+    for bad in [0, b'\n', 0x80] {
+        bytes[72] = bad;
+        assert_eq!(decode(&bytes), Err(DecodeError::NoUuid { part: Part::RunRequest }));
+    }
+    bytes[72..136].fill(b'a');
+    assert_eq!(decode(&bytes), Err(DecodeError::NoUuid { part: Part::RunRequest }));
+    bytes[44..48].fill(0);
+    assert_eq!(decode(&bytes), Err(DecodeError::NoNode { part: Part::RunRequest }));
 }
 
 /// One line of a capture.
@@ -205,7 +249,7 @@ fn family(message: &Message) -> &'static str {
         | Message::PlockSyncLock(_)
         | Message::PlockSyncWaiter(_) => "PLOCK family",
         Message::PlocksData(_) => "PLOCKS_DATA",
-        Message::Other { kind: 16..=17, .. } => "RUN",
+        Message::RunRequest(_) | Message::RunReply(_) => "RUN",
         Message::Other { .. } => "unknown",
     }
 }
@@ -305,6 +349,27 @@ fn data_node_counts_its_plock_messages() {
     assert_eq!(at("node1.txt", "93.475005"), expected);
     let start = Message::Start(Start { seq, flags: START_HAVEPLOCK, counts });
     assert_eq!(at("node1.txt", "93.457540").message, start);
+}
+
+#[test]
+fn c_daemon_asks_for_a_command_and_is_answered() {
+    let asked = RunRequest {
+        dest: None,
+        start: node(1),
+        flags: RUN_NODE_NONE,
+        uuid: uuid(),
+        command: b"/bin/true ".to_vec(),
+    };
+    let expected = Packet {
+        version: Version::new(3, 1, 1),
+        sender: node(1),
+        global_id: GlobalId(0),
+        message: Message::RunRequest(asked),
+    };
+    assert_eq!(at("node1.txt", "42.724763"), expected);
+    let counts = RunCounts::default();
+    let answer = RunReply { pid: 202, result: 1, counts, ..reply() };
+    assert_eq!(at("node1.txt", "43.772916").message, Message::RunReply(answer));
 }
 
 #[test]

@@ -339,6 +339,8 @@ fn length(packet: &Packet) -> usize {
         Message::Start(start) => 72 + 4 * start.counts.members.len(),
         Message::PlocksDone(done) => 72 + 4 * done.counts.members.len(),
         Message::FenceResult(_) | Message::FenceClear(_) => 1064,
+        Message::RunRequest(_) => 1160,
+        Message::RunReply(_) => 136,
         Message::ReleaseRecover { .. } | Message::Withdraw { .. } => 40,
         Message::Plock(_)
         | Message::PlockOwn { .. }

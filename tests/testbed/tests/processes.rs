@@ -286,3 +286,106 @@ fn failed_fencing_is_explained_and_remembered() {
     assert!(json.out.starts_with("{\n  \"schema_version\": 1,\n"), "{}", json.out);
     lab.discard();
 }
+
+/// A stand-in for LVM, which says what it was given and what it has of its daemon.
+const LVM: &str = r#"exec > "${0%/*}/../lvm.log" 2>&1
+echo "$*"
+ls -l /proc/$$/fd
+echo "input $(readlink /proc/$$/fd/0) oom $(cat /proc/$$/oom_score_adj)"
+echo written >&2
+"#;
+
+fn lvm_log(lab: &Lab, node: u32) -> String {
+    std::fs::read_to_string(lab.directory().join(format!("node-{node}/lvm.log")))
+        .unwrap_or_default()
+}
+
+/// The uuid that `dlm_tool run_start` has printed.
+fn uuid_of(said: &Said) -> String {
+    said.out.trim().strip_prefix("run_uuid: ").unwrap().to_owned()
+}
+
+#[test]
+fn command_is_run_by_all_other_nodes() {
+    const REFRESH: [&str; 5] = ["lvm", "lvchange", "--refresh", "--partial", "vg/lv"];
+    let mut lab = cluster(3, "");
+    for node in 1..=3 {
+        lab.script(node, "lvm", LVM).unwrap();
+    }
+    let started = lab.tool(1, &[&["run_start", "--"][..], &REFRESH].concat()).unwrap();
+    ok(&started);
+    let uuid = uuid_of(&started);
+    assert_eq!(uuid.len(), 36, "{uuid}");
+    let done = |text: &str| text.contains("need_replies 0");
+    let listed = lab.wait_for_tool(1, &["run_list"], "end of the command", done).unwrap();
+    let line = format!(
+        "run_uuid {uuid} start_nodeid 1 local_pid 0 local_result 0 need_replies 0 reply_count 2 fail_count 0 flags 1\n\
+         run_command lvm lvchange --refresh --partial vg/lv \n\n"
+    );
+    assert_eq!(listed, line);
+    let checked = lab.tool(1, &["run_check", &uuid]).unwrap();
+    assert_eq!((checked.status, checked.out.as_str()), (Some(0), "check_status: done \n"));
+    assert_eq!(lab.tool(1, &["run_list"]).unwrap().out, "\n");
+    assert_eq!(lvm_log(&lab, 1), "");
+    for node in [2, 3] {
+        let log = lvm_log(&lab, node);
+        let lines: Vec<&str> = log.lines().collect();
+        assert_eq!(
+            lines.first(),
+            Some(&"lvchange --refresh --partial vg/lv"),
+            "node {node}: {log}"
+        );
+        // Its input, its output and the script.
+        let held: Vec<&str> = log.lines().filter_map(|line| line.split(" -> ").nth(1)).collect();
+        let own = |held: &&str| {
+            *held == "/dev/null" || held.ends_with("lvm.log") || held.ends_with("bin/lvm")
+        };
+        assert!(held.len() >= 3 && held.iter().all(own), "node {node}: {log}");
+        assert!(log.contains("input /dev/null oom 0\n"), "node {node}: {log}");
+        assert!(dump(&lab, node).contains(&format!("run request {uuid} lvm lvchange")));
+    }
+    let all = lab.tool(1, &["-n", "-i", "20", "run", "lvm", "lvs"]).unwrap();
+    ok(&all);
+    assert!(all.out.ends_with("check_status: done \n"), "{all:?}");
+    for node in 1..=3 {
+        assert!(lvm_log(&lab, node).starts_with("lvs\n"), "node {node}: {}", lvm_log(&lab, node));
+    }
+    lab.discard();
+}
+
+#[test]
+fn command_that_fails_or_is_not_allowed_fails_everywhere_it_should() {
+    let mut lab = cluster(2, "");
+    lab.script(2, "lvm", "echo no such volume >&2; exit 5").unwrap();
+    let run = |lab: &Lab, words: &[&str]| {
+        lab.tool(1, &[&["-i", "20", "run"][..], words].concat()).unwrap().out
+    };
+    assert!(run(&lab, &["lvm", "lvs"]).ends_with("check_status: done failed \n"));
+    assert!(run(&lab, &["touch", "/tmp/x"]).ends_with("check_status: done failed \n"));
+    let told = |text: &str| {
+        text.contains("status 5 code 1")
+            && text.contains("no such volume")
+            && text.contains("refused: only `lvm lvchange --refresh` and `lvm lvs` are run")
+    };
+    lab.wait_for_tool(2, &["dump"], "reasons", told).unwrap();
+
+    let started = lab.tool_of_nobody(1, &["run_start", "lvm", "lvs"]).unwrap();
+    assert_eq!((started.status, started.out.as_str()), (Some(255), "run_uuid: \n"));
+    let refused = |text: &str| text.contains("run_start of user 65534 refused");
+    lab.wait_for_tool(1, &["dump"], "refusal", refused).unwrap();
+    lab.discard();
+}
+
+#[test]
+fn command_of_a_node_that_dies_has_failed() {
+    let mut lab = cluster(3, "enable_fencing=0\n");
+    lab.script(2, "lvm", "true").unwrap();
+    lab.script(3, "lvm", "exec sleep 1000").unwrap();
+    let uuid = uuid_of(&lab.tool(1, &["run_start", "lvm", "lvs"]).unwrap());
+    let one = |text: &str| text.contains("need_replies 1 reply_count 1 fail_count 0");
+    lab.wait_for_tool(1, &["run_list"], "answer of node 2", one).unwrap();
+    lab.kill_daemon(3).unwrap();
+    let failed = |text: &str| text == "check_status: done failed \n";
+    lab.wait_for_tool(1, &["run_check", &uuid], "end of the wait", failed).unwrap();
+    lab.discard();
+}

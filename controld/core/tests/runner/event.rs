@@ -18,6 +18,8 @@
 //! | `kernel ok`, `kernel LS ok`, `kernel all`, `kernel fail EIO` | end of the oldest kernel write, or of all |
 //! | `agent 3 [device NAME] exit 1`, `signal 9`, `errno 2` | end of an agent |
 //! | `online LS`, `offline LS [recover 1]`, `slots LS 1:1 2:3`, `withdraw LS` | of the kernel |
+//! | `run start U [on 3] [flags 1] [: COMMAND]`, `run check U [clear\|cancel]`, `run done exit 0` | run commands; `done`: the oldest |
+//! | `run request U from 2 [to 1] [of 3] [: COMMAND]`, `run reply U from 2 [of 1] result 0` | messages |
 //! | `ack 3`, `option NAME VALUE`, `device 3 NAME` | commands; dlm.conf read again, with this device and nothing broken |
 //! | `deadline`, `at +30s` | time passes until the next deadline; passes |
 //! | `up 2 3 ring 4` | the whole start of a daemon: the nodes are there, and clear us |
@@ -31,6 +33,7 @@ use dlm_core::effect::{Effect, Lane};
 use dlm_core::event::{AgentOutcome, Event, Token};
 use dlm_core::message::{FenceClear, FenceResult, Message, Packet, START_HAVEPLOCK, Start};
 use dlm_core::options::Setup;
+use dlm_core::run::RunEffect;
 use dlm_core::snapshot::Snapshot;
 use dlm_core::types::{
     ChangeSeq, Group, Instant, LockspaceName, NodeId, Now, RingId, Slot, Version, WallSeconds,
@@ -52,6 +55,7 @@ pub(crate) struct Run {
     now: Instant,
     kernel: VecDeque<(Token, Lane)>,
     sent: VecDeque<(Group, Packet)>,
+    pub(super) commands: VecDeque<Token>,
     agents: VecDeque<(Token, NodeId, String)>,
     last_starts: BTreeMap<LockspaceName, Start>,
     shown: Vec<String>,
@@ -65,6 +69,7 @@ impl Run {
             now: Instant::default().plus_seconds(BEGIN_MONO),
             kernel: VecDeque::new(),
             sent: VecDeque::new(),
+            commands: VecDeque::new(),
             agents: VecDeque::new(),
             last_starts: BTreeMap::new(),
             shown: Vec::new(),
@@ -105,6 +110,7 @@ impl Run {
             "kernel" => self.kernel(line),
             "agent" => self.agent(line),
             "online" | "offline" | "slots" | "withdraw" => self.lockspace(word, line),
+            "run" => self.run(line),
             "ack" => self.step(Event::FenceAck { node: Args::new(line, &[]).node("") }),
             "option" => self.option(line),
             "device" => self.device(line),
@@ -117,7 +123,7 @@ impl Run {
         }
     }
 
-    fn step(&mut self, event: Event) {
+    pub(super) fn step(&mut self, event: Event) {
         let wall = WallSeconds(self.now.seconds() + WALL_OFFSET);
         let mut effects = Vec::new();
         self.core.step(Now { mono: self.now, wall }, event, &mut effects);
@@ -134,6 +140,7 @@ impl Run {
     fn note(&mut self, effect: Effect) {
         match effect {
             Effect::Kernel { token, lane, .. } => self.kernel.push_back((token, lane)),
+            Effect::Run(RunEffect::Command { token, .. }) => self.commands.push_back(token),
             Effect::RunAgent { token, victim, device, .. } => {
                 self.agents.push_back((token, victim, device.name));
             }
@@ -226,7 +233,7 @@ impl Run {
         self.deliver(group, from, message);
     }
 
-    fn deliver(&mut self, group: Group, from: NodeId, message: Message) {
+    pub(super) fn deliver(&mut self, group: Group, from: NodeId, message: Message) {
         let packet = packet(&group, from, message);
         self.step(Event::Message { group, from, packet, length: 0 });
     }

@@ -8,6 +8,7 @@ mod args;
 mod event;
 mod parse;
 mod plock;
+mod run;
 mod setup;
 mod text;
 

@@ -1,6 +1,6 @@
 //! The options at the head of a script, one a line; those left out are as below.
 //!
-//! `us 1`, `nodes 1 2 3`, `two_node on`, `fencing`, `startup_fencing`, `concurrent_fencing`, `agent_timeout`,
+//! `us 1`, `nodes 1 2 3`, `two_node on`, `fencing`, `startup_fencing`, `concurrent_fencing`, `agent_timeout`, `helper`,
 //! `post_join_delay`, `quorum_fencing`, `quorum_lockspace`, `repeat_failed_fencing`, `device 3 NAME` (or `device all NAME`),
 //! `broken 3 WHY`, `plock`, `plock_ownership`, `drop_resources_time`, `.._count`, `.._age`, `nodir fs`, `master fs 1 2` (lockspace, node, weight).
 
@@ -35,6 +35,7 @@ fn defaults() -> Setup {
             // Scripts about POSIX locks switch them on: they are no matter of the others.
             plock: Switch::Off,
             plock_ownership: None,
+            helper: Switch::On,
         },
         dynamic: DynamicOptions {
             post_join_delay_seconds: 30,
@@ -70,6 +71,7 @@ pub(crate) fn option(setup: &mut Setup, line: &str) {
         ("concurrent_fencing", [value]) => setup.fixed.concurrent_fencing = switch(value),
         ("plock", [value]) => setup.fixed.plock = switch(value),
         ("plock_ownership", [value]) => setup.fixed.plock_ownership = Some(switch(value)),
+        ("helper", [value]) => setup.fixed.helper = switch(value),
         ("agent_timeout", _) => setup.fixed.agent_timeout_seconds = args.number(""),
         ("device", ["all", name]) => setup.devices.fallback.push(device(name)),
         ("device", [id, name]) => {

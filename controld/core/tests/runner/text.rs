@@ -3,9 +3,10 @@
 use super::plock;
 use dlm_core::effect::{Effect, KernelStart, KernelWrite, Lane, Level, Moment};
 use dlm_core::message::{
-    ChangeCounts, FenceClear, Message, PROTOCOL_STATEFUL, Packet, Protocol, Start,
+    ChangeCounts, FenceClear, Message, PROTOCOL_STATEFUL, Packet, Protocol, RunRequest, Start,
 };
-use dlm_core::snapshot::{Change, DaemonNode, Lockspace, Slots, Snapshot};
+use dlm_core::run::RunEffect;
+use dlm_core::snapshot::{self, Change, DaemonNode, Lockspace, Run, Slots, Snapshot};
 use dlm_core::types::{Group, NodeId, Slot};
 
 /// A name for each bit of START's flags, from bit 0.
@@ -33,6 +34,9 @@ pub(crate) fn effect(effect: &Effect) -> Option<String> {
             format!("! {lockspace}: {text}")
         }
         Effect::LogPlock { .. } => return None,
+        Effect::Run(RunEffect::Command { words, .. }) => format!("run {}", words.join(" ")),
+        Effect::Run(RunEffect::Kill(_)) => "kill command".to_string(),
+        Effect::Run(RunEffect::Answer(answer)) => format!("answer {answer:?}"),
         Effect::KillAgent(token) => format!("kill agent of token {}", token.0),
         Effect::Ready => "ready".to_string(),
         Effect::Log(line) if line.level == Level::Debug => return None,
@@ -76,6 +80,14 @@ fn message(packet: &Packet) -> String {
         Message::FenceClear(FenceClear { node, result, flags: bits }) => {
             format!("clear for {node} result {result} flags {}", flags(*bits, &CLEAR_FLAGS))
         }
+        Message::RunRequest(said) => run_request(said),
+        Message::RunReply(said) => {
+            let to = said.dest.map_or(0, NodeId::get);
+            format!(
+                "reply {} pid {} result {} of {} to {to}",
+                said.uuid, said.pid, said.result, said.start
+            )
+        }
         Message::ReleaseRecover { value } => format!("release_recover {value}"),
         Message::Withdraw { stopped_for: None } => "withdraws".to_string(),
         Message::Withdraw { stopped_for: Some(node) } => format!("stopped for {node}"),
@@ -86,6 +98,15 @@ fn message(packet: &Packet) -> String {
 fn protocol(said: &Protocol) -> String {
     let stateful = if said.daemon_run.flags & PROTOCOL_STATEFUL != 0 { " stateful" } else { "" };
     format!("protocol run {}{stateful}", said.daemon_run.version)
+}
+
+fn run_request(said: &RunRequest) -> String {
+    let RunRequest { dest, start, flags, uuid, command } = said;
+    let command = String::from_utf8_lossy(command);
+    format!(
+        "request {uuid} of {start} to {} flags {flags} `{command}`",
+        dest.map_or(0, NodeId::get)
+    )
 }
 
 fn start(said: &Start) -> String {
@@ -199,7 +220,16 @@ pub(crate) fn state(snapshot: &Snapshot) -> Vec<String> {
     let troubled = |node: &&DaemonNode| !node.member || node.need_fencing || node.killed;
     lines.extend(snapshot.nodes.iter().filter(troubled).map(daemon_node));
     lines.extend(snapshot.lockspaces.iter().map(lockspace));
+    lines.extend(snapshot.runs.iter().map(run));
     lines
+}
+
+fn run(run: &Run) -> String {
+    let snapshot::Run { request, pid, result, counts, .. } = run;
+    format!(
+        "run {} of {} pid {pid} result {result} awaited {} replies {} failed {}",
+        request.uuid, request.start, counts.awaited, counts.replies, counts.failed
+    )
 }
 
 fn daemon_node(node: &DaemonNode) -> String {

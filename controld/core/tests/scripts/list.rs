@@ -134,4 +134,15 @@ scripts! {
     plock_saved_messages_keep_their_place_among_deaths
     plock_transfer_in_parts
     plock_transfer_that_is_incomplete_is_none
+    defect_70_commands_wait_for_their_turn
+    defect_71_failed_node_ends_the_wait_for_its_answer
+    defect_71_operations_are_forgotten_in_time
+    run_is_refused_before_the_protocol_is_settled
+    run_is_refused_without_helper
+    run_on_all_other_nodes
+    run_on_one_node
+    run_on_the_starting_node_too
+    run_request_of_a_peer
+    run_that_does_not_end_is_killed_and_answered
+    run_that_is_cancelled_is_forgotten
 }

@@ -1,13 +1,17 @@
 //! Agents that are small shell scripts, each in a folder of its own.
 
 use super::*;
+use crate::process::OUTPUT_KEPT;
+use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
 
 /// Long enough for a busy machine; no test waits for it unless it fails.
 const PATIENCE: Duration = Duration::from_secs(20);

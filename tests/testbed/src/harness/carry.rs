@@ -8,6 +8,7 @@ use dlm_core::effect::Effect;
 use dlm_core::event::{AgentOutcome, Event, Token};
 use dlm_core::message::Packet;
 use dlm_core::plock::PlockInfo;
+use dlm_core::run::{RunEffect, RunEvent};
 use dlm_core::types::{Group, NodeId};
 
 use super::node::Fate;
@@ -30,6 +31,7 @@ impl World {
             Effect::Kernel { token, lane, write } => self.begin_write(id, token, lane, write),
             Effect::RunAgent { token, victim, .. } => self.run_agent(id, token, victim),
             Effect::KillAgent(token) => self.kill_agent(id, token),
+            Effect::Run(effect) => self.run_command(id, effect),
             Effect::Ready => self.tell(|| format!("{id} ready")),
             Effect::Log(line) => {
                 let about = line.lockspace.map(|name| format!("{name} ")).unwrap_or_default();
@@ -114,6 +116,16 @@ impl World {
         if behaviour != Behaviour::Hangs {
             let delay = super::Pace::draw(self.pace.agent, &mut self.random);
             self.after(delay, Action::AgentEnd { node: id, boot, epoch, token, victim, behaviour });
+        }
+    }
+
+    /// Commands succeed at once here: what they do is nothing to lockspaces.
+    fn run_command(&mut self, id: NodeId, effect: RunEffect) {
+        self.tell(|| format!("{id} -> {effect:?}"));
+        if let RunEffect::Command { token, .. } = effect {
+            let outcome = AgentOutcome::Exited(0);
+            let done = RunEvent::Done { token, pid: 1, outcome, output: String::new() };
+            self.local(id, Event::Run(done));
         }
     }
 

@@ -475,6 +475,7 @@ const fn default_fixed() -> FixedOptions {
         agent_timeout_seconds: 120,
         plock: Switch::On,
         plock_ownership: None,
+        helper: Switch::On,
     }
 }
 

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -91,12 +92,26 @@ impl Host {
         command
     }
 
+    /// Where the daemon looks for programs: those of this node first.
+    fn search_path(&self) -> OsString {
+        let mut path = self.programs().into_os_string();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        path
+    }
+
+    /// The directory for programs that only this node has.
+    pub(super) fn programs(&self) -> PathBuf {
+        self.place.join("bin")
+    }
+
     pub(super) fn start_daemon(&mut self, daemon: &Path, socket: &Path) -> anyhow::Result<()> {
         if self.daemon_runs()? {
             bail!("the daemon of node {} runs already", self.node);
         }
         let mut command = self.inside(&[]);
         command.arg(daemon).arg("-D");
+        command.env("PATH", self.search_path());
         command.env(SOCKET_VARIABLE, socket).env(NODE_VARIABLE, self.node.to_string());
         if self.corosync.is_some() {
             command.env(COROSYNC_VARIABLE, "1");

@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 use host::Host;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -171,6 +172,19 @@ impl Lab {
             "ok" => Ok(()),
             other => bail!("{line}: {other}"),
         }
+    }
+
+    /// Put a shell script in a node's way: its daemon finds it before any other program of that name.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn script(&self, node: u32, name: &str, lines: &str) -> anyhow::Result<()> {
+        let directory = self.host(node)?.programs();
+        fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
+        let path = directory.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{lines}\n"))
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
+            .with_context(|| format!("write {}", path.display()))
     }
 
     /// Start a node's daemon.

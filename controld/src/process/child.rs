@@ -1,4 +1,4 @@
-//! Between fork and exec of a fence agent: undo what the daemon does to itself.
+//! Between fork and exec of a program: undo what the daemon does to itself.
 //!
 //! Other threads of the daemon may have held any lock at the fork, so that nothing here may allocate, lock or log; only
 //! calls that signal-safety(7) lists, or plain system calls.
@@ -10,7 +10,7 @@ use std::ffi::{CStr, c_int};
 use std::io;
 use tokio::process::Command;
 
-/// The first descriptor that an agent must not have.
+/// The first descriptor that a program must not have.
 const FIRST_OWN_DESCRIPTOR: u32 = 3;
 
 /// `CLOSE_RANGE_CLOEXEC` of linux/close_range.h: mark instead of closing, because std reports a failed exec through a
@@ -59,7 +59,7 @@ fn reset_oom_score() {
     }
 }
 
-/// Descriptors of the daemon that live on in an agent would hide the daemon's death from the kernel and from corosync.
+/// Descriptors of the daemon that live on in a program would hide the daemon's death from the kernel and from corosync.
 #[expect(unsafe_code, reason = "nix has no close_range")]
 fn mark_descriptors() {
     // SAFETY: no descriptor is closed here, only marked to be closed by exec; ownership in this process does not change.
