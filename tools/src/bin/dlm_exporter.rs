@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 /// Serves the state of dlm_controld to Prometheus, at /metrics.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "dlm_exporter", version)]
 struct Options {
     /// Address and port to listen on
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9966")]
