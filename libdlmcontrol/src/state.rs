@@ -47,6 +47,51 @@ pub struct State {
     pub lockspaces: Vec<Lockspace>,
     /// Options in effect.
     pub config: BTreeMap<String, String>,
+    /// What the daemon has counted and timed since it began; absent from one that does not count.
+    #[serde(default)]
+    pub meters: Option<Meters>,
+}
+
+/// Counters and times since the daemon began.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Meters {
+    /// Messages handed to corosync, by type.
+    pub sent: BTreeMap<String, u64>,
+    /// Messages that came from corosync, our own included, by type.
+    pub received: BTreeMap<String, u64>,
+    /// Those that were none.
+    pub bad_messages: u64,
+    /// From the request of a kernel write to its end, attempt by attempt.
+    pub kernel_writes: BTreeMap<WriteKind, Timing>,
+    /// Attempts that failed.
+    pub failed_kernel_writes: BTreeMap<WriteKind, u64>,
+    /// Fence agents of this node that have ended: `success`, `failed`, `signalled`, `not_started`.
+    pub fence_agents: BTreeMap<String, u64>,
+    /// Handling of an event with all that follows at once; nothing else is handled meanwhile.
+    pub events: Timing,
+    /// How late deadlines were noticed.
+    pub late_deadlines: Timing,
+}
+
+/// How often something happened, and how long it took.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// How often.
+    pub count: u64,
+    /// All of it together, microseconds.
+    pub sum_us: u64,
+    /// How often up to a time, shortest first; each includes those before it.
+    pub buckets: Vec<Bucket>,
+}
+
+/// How often something took up to some time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bucket {
+    /// That time, microseconds.
+    pub up_to_us: u64,
+    /// How often.
+    pub count: u64,
 }
 
 /// The program.

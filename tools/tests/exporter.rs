@@ -6,7 +6,9 @@ use dlm_tools::exporter::server::{self, Exporter};
 use dlm_tools::exporter::{Cause, Failures, Reading, page};
 use dlmcontrol::Client;
 use dlmcontrol::proto::{Command, Header};
-use dlmcontrol::state::{LockspaceState, Reason, Slot, SlotsKnown, State, Time, Wait};
+use dlmcontrol::state::{
+    Bucket, LockspaceState, Meters, Reason, Slot, SlotsKnown, State, Time, Timing, Wait, WriteKind,
+};
 use expect_test::expect_file;
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -25,10 +27,37 @@ fn fencing() -> State {
     serde_json::from_str(FENCING).unwrap()
 }
 
+fn meters() -> Meters {
+    let counts = |words: &[(&str, u64)]| {
+        words.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect()
+    };
+    let bucket = |up_to_us, count| Bucket { up_to_us, count };
+    let timing = |count, sum_us| Timing {
+        count,
+        sum_us,
+        buckets: vec![bucket(100, 1), bucket(1_000_000, count - 1)],
+    };
+    Meters {
+        sent: counts(&[("protocol", 1), ("start", 4)]),
+        received: counts(&[("protocol", 3), ("start", 12)]),
+        bad_messages: 1,
+        kernel_writes: [
+            (WriteKind::Stop, timing(4, 2_500_000)),
+            (WriteKind::Start, timing(3, 900)),
+        ]
+        .into(),
+        failed_kernel_writes: [(WriteKind::Start, 1)].into(),
+        fence_agents: counts(&[("failed", 1), ("signalled", 1), ("success", 1)]),
+        events: timing(100, 123_456),
+        late_deadlines: timing(5, 2000),
+    }
+}
+
 /// The same after the fencing; a node without an address wants to join.
 fn running() -> State {
     let mut state = fencing();
     let fenced = Time { boot_ms: 103_500, wall_ms: 1_700_000_103_500 };
+    state.meters = Some(meters());
     let since = Time { boot_ms: 103_900, wall_ms: 1_700_000_103_900 };
     let (until, write) = (None, None);
     let reason = Reason::Addresses;
@@ -91,6 +120,8 @@ fn names_follow_the_conventions() {
         let counts = family.name.ends_with("_total");
         assert_eq!(family.kind == Kind::Counter, counts, "{}", family.name);
         assert!(family.name.starts_with("dlm_"), "{}", family.name);
+        let times = family.kind != Kind::Histogram || family.name.ends_with("_seconds");
+        assert!(times, "{}", family.name);
         assert!(!family.name.contains("_ms") && !family.help.is_empty(), "{}", family.name);
     }
 }
@@ -101,6 +132,7 @@ fn metrics_are_documented() {
         let kind = match family.kind {
             Kind::Gauge => "gauge",
             Kind::Counter => "counter",
+            Kind::Histogram => "histogram",
         };
         let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
         format!("| `{}` | {kind} | {} | {} |", family.name, labels.join(", "), family.help)

@@ -5,7 +5,9 @@
 use super::listener::{self, Rooms, Served};
 use super::peer::{Access, Peer, Trust};
 use super::request::{self, EchoedName, HEADER_BYTES, Query};
-use super::{Command, ControlError, DaemonPhase, History, LogRing, Published, answer, state};
+use super::{
+    Command, ControlError, DaemonPhase, History, LogRing, Meters, Published, answer, state,
+};
 use dlm_core::types::LockspaceName;
 use dlmcontrol::proto;
 use dlmcontrol::state::Time;
@@ -51,6 +53,8 @@ pub struct Sources {
     pub commands: mpsc::Sender<Command>,
     /// Recoveries of the last hours.
     pub history: History,
+    /// What was counted and timed since the daemon began.
+    pub meters: Meters,
     /// When the daemon began.
     pub started: Time,
     /// Both clocks now: [`clock`] but in tests.
@@ -173,7 +177,8 @@ impl Queries {
             }
             Query::State => {
                 let published = self.state().await;
-                let state = state::state(&published, sources.started, (sources.clock)());
+                let mut state = state::state(&published, sources.started, (sources.clock)());
+                state.meters = Some(sources.meters.document());
                 answer::document(proto::Command::State, &state)
             }
             Query::DumpConfig

@@ -41,6 +41,8 @@ pub(crate) fn state(published: &Published, started: Time, now: Time) -> State {
             .map(|known| lockspace(known, snapshot, &clock))
             .collect(),
         config: config(&published.config),
+        // The query thread adds them.
+        meters: None,
     }
 }
 

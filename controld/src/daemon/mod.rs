@@ -106,8 +106,10 @@ fn serve(config: Config, logger: &Logger, readiness: Readiness) -> u8 {
     let (published, shown) = watch::channel(Arc::new(Published::default()));
     let (commands, asked) = mpsc::channel::<Command>(COMMANDS_WAITING_MAX);
     let history = control::History::default();
+    let meters = control::Meters::default();
     let sources = Sources {
         history: history.clone(),
+        meters: meters.clone(),
         published: shown,
         debug_log: logger.ring(),
         plock_log: logger.plock_ring(),
@@ -122,8 +124,14 @@ fn serve(config: Config, logger: &Logger, readiness: Readiness) -> u8 {
     if let Err(error) = service::lock_memory() {
         logger.error(&error.to_string());
     }
-    let clients =
-        Clients { listener: sockets.commands, access: sockets.access, commands, asked, history };
+    let clients = Clients {
+        listener: sockets.commands,
+        access: sockets.access,
+        commands,
+        asked,
+        history,
+        meters,
+    };
     runtime.block_on(live(config, logger, clients, published))
 }
 
@@ -140,6 +148,7 @@ struct Clients {
     commands: mpsc::Sender<Command>,
     asked: mpsc::Receiver<Command>,
     history: control::History,
+    meters: control::Meters,
 }
 
 async fn live(

@@ -135,6 +135,7 @@ async fn connect(
         kernel: seams.kernel,
         published,
         history: clients.history,
+        meters: clients.meters,
         logger: logger.clone(),
         ready: Box::new(tell_ready(logger.clone())),
     };

@@ -14,7 +14,7 @@ pub use inputs::Inputs;
 
 use crate::cluster::Cluster;
 use crate::config::{Config, Key, Outcome};
-use crate::control::{Command, History, Published, plocks_text};
+use crate::control::{Command, History, Meters, Published, plocks_text};
 use crate::kernel::Kernel;
 use crate::logging::Logger;
 use crate::wire;
@@ -57,6 +57,8 @@ pub struct Outputs {
     pub published: watch::Sender<Arc<Published>>,
     /// Recoveries of the last hours.
     pub history: History,
+    /// What is counted and timed.
+    pub meters: Meters,
     /// The log.
     pub logger: Logger,
     /// Called once, when the daemon can serve.
@@ -113,6 +115,9 @@ impl Driver {
             }
             let deadline = self.core.next_deadline();
             let first = inputs.next(&mut self.children, deadline).await;
+            if let (Input::Event(Event::Deadline), Some(due)) = (&first, deadline) {
+                self.outputs.meters.deadline(due, clock::now().mono);
+            }
             self.handle_batch(first, &mut inputs);
         }
     }
@@ -151,6 +156,7 @@ impl Driver {
         let mut effects = Vec::new();
         self.changed |= !concerns_plocks_alone(&event);
         let now = clock::now();
+        self.outputs.meters.event(now.mono, &event);
         self.core.step(now, event, &mut effects);
         for effect in effects {
             if let Effect::Timeline(moment) = &effect {
@@ -160,8 +166,10 @@ impl Driver {
                 effect,
                 Effect::Send { .. } | Effect::PlockResult(_) | Effect::LogPlock { .. }
             );
+            self.outputs.meters.effect(now.mono, &effect);
             self.carry_out(effect);
         }
+        self.outputs.meters.handled(now.mono, clock::now().mono);
     }
 
     fn carry_out(&mut self, effect: Effect) {

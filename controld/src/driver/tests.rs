@@ -59,6 +59,7 @@ fn driver(cluster: Box<dyn Cluster>, kernel: Box<dyn Kernel>) -> Driver {
         kernel,
         published: watch::channel(Arc::default()).0,
         history: History::default(),
+        meters: Meters::default(),
         logger: Logger::start(options).expect("a thread"),
         ready: Box::new(|| ()),
     };
@@ -270,4 +271,15 @@ fn measure(kernel: &OwnedFd, id: GlobalId, what: &str) {
         }
         println!("{what}, {together} at once: {:?} a request", begin.elapsed() / COUNT);
     }
+}
+
+#[test]
+fn what_happens_is_counted() {
+    let mut driver = driver(Box::new(Silent), Box::new(Silent));
+    let meters = driver.outputs.meters.clone();
+    driver.step(Event::Begin);
+    let why = "too short".to_owned();
+    driver.step(Event::BadMessage { group: Group::Daemon, from: us(), why });
+    let counted = meters.document();
+    assert_eq!((counted.bad_messages, counted.events.count), (1, 2));
 }

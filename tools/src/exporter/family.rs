@@ -8,6 +8,8 @@ pub enum Kind {
     Gauge,
     /// Only grows, until the process that counts begins anew.
     Counter,
+    /// Counts by upper bound, with a sum.
+    Histogram,
 }
 
 /// One metric with all its label values.
@@ -25,6 +27,22 @@ pub struct Family {
 
 const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
     Family { name, kind: Kind::Gauge, labels, help }
+}
+
+const fn counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family { name, kind: Kind::Counter, labels, help }
+}
+
+const fn histogram(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family { name, kind: Kind::Histogram, labels, help }
 }
 
 /// Declares the families and the list of them all, so that none can be missing there.
@@ -102,4 +120,12 @@ families! {
     SINCE = gauge("dlm_lockspace_waiting_since_timestamp_seconds", &["lockspace", "reason"], "Since when; absent while it does not wait for this.");
     WRITE_FAILURES = gauge("dlm_lockspace_kernel_write_failures", &["lockspace", "write"], "Failed attempts of the kernel write that is waited for.");
     WRITE_QUEUED = gauge("dlm_lockspace_kernel_writes_queued", &["lockspace", "write"], "Kernel writes that wait behind it.");
+
+    MESSAGES = counter("dlm_messages_total", &["type", "direction"], "Messages between daemons, in all groups, since the daemon began; direction: sent, received (our own come back).");
+    BAD_MESSAGES = counter("dlm_bad_messages_total", &[], "Messages that were none of the protocol.");
+    WRITES = histogram("dlm_kernel_write_seconds", &["write"], "From the request of a kernel write to its end, attempt by attempt.");
+    FAILED_WRITES = counter("dlm_kernel_write_failures_total", &["write"], "Attempts of kernel writes that failed.");
+    AGENTS = counter("dlm_fence_agents_total", &["outcome"], "Fence agents of this node that have ended; outcome: success, failed, signalled, not_started.");
+    EVENTS = histogram("dlm_event_handling_seconds", &[], "Handling of one event with all that follows at once; the daemon handles nothing else meanwhile.");
+    LATE = histogram("dlm_deadline_lag_seconds", &[], "How late the daemon noticed a deadline of its own.");
 }

@@ -7,6 +7,7 @@
 mod daemon;
 pub mod family;
 mod lockspaces;
+mod meters;
 mod nodes;
 mod page;
 mod reading;

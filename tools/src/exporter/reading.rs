@@ -2,7 +2,7 @@
 
 use super::daemon::{Cause, Failures};
 use super::page::Page;
-use super::{family, lockspaces, nodes};
+use super::{family, lockspaces, meters, nodes};
 use dlmcontrol::state::{DaemonPhase, Reason, State, Time, Wait};
 use prometheus::proto::MetricFamily;
 use serde::Serialize;
@@ -36,6 +36,7 @@ pub fn page(reading: &Reading, own: &[MetricFamily]) -> Result<String, prometheu
         cluster(&mut page, state);
         nodes::fill(&mut page, state);
         lockspaces::fill(&mut page, state);
+        meters::fill(&mut page, state);
     }
     page.text(own)
 }
