@@ -30,13 +30,33 @@ impl Plocks {
     /// A request of our kernel.
     pub(super) fn take_owned(&mut self, asked: Asked, voice: &Voice<'_>, out: &mut Out<'_>) {
         let number = asked.info.number;
-        let owner = self.resources.find_or_make(number, Owner::Unknown, out.now.mono).owner;
-        match owner {
-            Owner::Nobody { .. } => self.multicast(asked, voice, out),
+        let behind = self.is_on_way(number);
+        let entry = self.resources.find_or_make(number, Owner::Unknown, out.now.mono);
+        match entry.owner {
+            Owner::Nobody { established: true } => self.multicast(asked, voice, out),
+            // Behind our OWN of nobody: older ones may come back until then.
+            Owner::Nobody { established: false } => entry.keep(asked),
+            Owner::Node(node) if node == voice.us && behind => entry.keep(asked),
             Owner::Node(node) if node == voice.us => {
                 self.apply(&asked.info, Some(&asked), voice, out);
             }
             Owner::Unknown | Owner::Node(_) => self.claim(asked, voice, out),
+        }
+    }
+
+    /// A request of ours for the resource is on its way through the group.
+    fn is_on_way(&self, number: u64) -> bool {
+        self.in_flight.iter().any(|asked| asked.info.number == number)
+    }
+
+    /// The resource is ours: carry out what waited for that, but nothing before an older one is back.
+    fn apply_pending(&mut self, number: u64, voice: &Voice<'_>, out: &mut Out<'_>) {
+        if self.is_on_way(number) {
+            return;
+        }
+        let Some(entry) = self.resources.find(number, out.now.mono) else { return };
+        for asked in core::mem::take(&mut entry.pending) {
+            self.apply(&asked.info, Some(&asked), voice, out);
         }
     }
 
@@ -47,7 +67,7 @@ impl Plocks {
         if entry.pending.is_empty() {
             voice.send(Message::PlockOwn { number, owner: Some(voice.us) }, out);
         }
-        entry.pending.push_back(asked);
+        entry.keep(asked);
     }
 
     /// A PLOCK; `asked`: of ours.
@@ -59,22 +79,25 @@ impl Plocks {
         out: &mut Out<'_>,
     ) {
         let entry = self.resources.find(info.number, out.now.mono);
-        let owner = entry.map(|entry| entry.owner);
+        let owner = entry.as_ref().map(|entry| entry.owner);
         let ours = owner == Some(Owner::Node(voice.us));
-        match asked {
-            _ if owner == Some(Owner::Nobody { established: true }) => {
+        match (asked, entry) {
+            (asked, _) if owner == Some(Owner::Nobody { established: true }) => {
                 self.apply(info, asked.as_ref(), voice, out);
             }
             // Sent before we owned it. For everybody else we own it still, so nobody carries this out: say it again, behind
             // our OWN of nobody.
-            Some(asked) if matches!(owner, Some(Owner::Nobody { .. })) => {
-                self.multicast(asked, voice, out);
+            (Some(asked), Some(entry)) if matches!(entry.owner, Owner::Nobody { .. }) => {
+                entry.keep(asked);
             }
-            Some(asked) if ours => self.apply(info, Some(&asked), voice, out),
+            (Some(asked), _) if ours => {
+                self.apply(info, Some(&asked), voice, out);
+                self.apply_pending(info.number, voice, out);
+            }
             // Freed, perhaps claimed anew, while the request was on its way.
-            Some(asked) => self.claim(asked, voice, out),
+            (Some(asked), _) => self.claim(asked, voice, out),
             // The sender finds the same, and sends it again.
-            None => {}
+            (None, _) => {}
         }
     }
 
@@ -126,19 +149,17 @@ impl Plocks {
             (Some(_), Owner::Unknown) => {
                 entry.owner = Owner::Node(from);
                 if from == us {
-                    for asked in core::mem::take(&mut entry.pending) {
-                        self.apply(&asked.info, Some(&asked), voice, out);
-                    }
+                    self.apply_pending(number, voice, out);
                 }
             }
             // Said twice: freed and asked for again while the first OWN was on its way.
             (Some(_), Owner::Node(node)) if node == us && from == us => {}
             (Some(_), Owner::Node(node)) if node == us => self.give_up(number, voice, out),
-            (Some(_), Owner::Nobody { .. }) if from == us => self.send_pending(number, voice, out),
             // The owner will hear it, and say that nobody owns it; or nobody does.
             (Some(_), Owner::Node(_) | Owner::Nobody { .. }) => {}
             (None, Owner::Nobody { .. }) if from == us => {
                 entry.owner = Owner::Nobody { established: true };
+                self.send_pending(number, voice, out);
             }
             (None, Owner::Node(node)) if from != us && node == from => {
                 entry.owner = Owner::Nobody { established: true };

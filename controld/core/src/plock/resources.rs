@@ -38,10 +38,19 @@ pub(super) struct Entry {
     pub(super) created: u64,
     pub(super) owner: Owner,
     pub(super) resource: Resource,
-    /// Own requests that wait until the owner is known, oldest first.
+    /// Own requests that wait until the owner is known, or until older ones are back, oldest first.
     pub(super) pending: VecDeque<Asked>,
     /// Last use.
     pub(super) used: Instant,
+}
+
+impl Entry {
+    /// Keep a request of ours, behind older ones. One that came back may be older than some that wait already, and a CLOSE
+    /// that overtakes its process' lock would leave that lock to nobody.
+    pub(super) fn keep(&mut self, asked: Asked) {
+        let place = self.pending.partition_point(|other| other.serial < asked.serial);
+        self.pending.insert(place, asked);
+    }
 }
 
 /// All resources of a lockspace.

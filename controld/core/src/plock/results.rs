@@ -20,6 +20,8 @@ pub(super) struct Ticket(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Asked {
     pub(super) info: PlockInfo,
+    /// Its place among all requests read.
+    pub(super) serial: u64,
     /// `None`: it may wait, or closes the file.
     ticket: Option<Ticket>,
 }
@@ -30,6 +32,8 @@ pub(super) struct Asked {
 pub(super) struct Results {
     /// Ticket of the front of `owed`.
     first: u64,
+    /// Requests read so far.
+    read: u64,
     /// Requests without `wait`, oldest first, with their results as far as they are known.
     owed: VecDeque<Option<PlockInfo>>,
     /// A member has failed since the last start.
@@ -41,12 +45,14 @@ pub(super) struct Results {
 impl Results {
     /// A request has been read.
     pub(super) fn asked(&mut self, info: PlockInfo) -> Asked {
+        let serial = self.read;
+        self.read = serial.wrapping_add(1);
         if info.wait || info.is_close() {
-            return Asked { info, ticket: None };
+            return Asked { info, serial, ticket: None };
         }
         let place = u64::try_from(self.owed.len()).unwrap_or(u64::MAX);
         self.owed.push_back(None);
-        Asked { info, ticket: Some(Ticket(self.first.wrapping_add(place))) }
+        Asked { info, serial, ticket: Some(Ticket(self.first.wrapping_add(place))) }
     }
 
     /// A request is finished.

@@ -96,7 +96,7 @@ pub(crate) struct Plocks {
     pub(super) resources: Resources,
     pub(super) results: Results,
     /// Our requests on their way through the group: they come back in this order.
-    in_flight: VecDeque<Asked>,
+    pub(super) in_flight: VecDeque<Asked>,
     /// Read before we were synchronised.
     held: VecDeque<Asked>,
     pub(super) outgoing: Outgoing,

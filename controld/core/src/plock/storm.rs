@@ -472,6 +472,15 @@ impl World {
                 self.check_process(node, process);
             }
         }
+        // Nothing is left of processes that were killed.
+        let alive: BTreeSet<(NodeId, u64)> = (self.nodes.values())
+            .flat_map(|node| node.processes.iter().map(|process| (node.id, process.owner)))
+            .collect();
+        for (_, locks, waiters) in all.iter().flat_map(State::values) {
+            for lock in locks.iter().chain(waiters) {
+                assert!(alive.contains(&(lock.holder.node, lock.holder.owner)), "{lock:?}");
+            }
+        }
         // What an owner has is its own business.
         for state in &mut all {
             state.values_mut().filter(|(owner, ..)| *owner != 0).for_each(|(_, locks, waiters)| {
