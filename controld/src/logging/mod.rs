@@ -219,7 +219,7 @@ impl Logger {
             None => {
                 let stderr = Shared::on(&self.0.stderr) && Shared::on(&self.0.plock_debug);
                 let targets = Targets { stderr, file: false, system: false };
-                self.queue(Record::new(Severity::Debug, lockspace, bytes, targets));
+                self.queue(Severity::Debug, lockspace, bytes, targets);
             }
         }
     }
@@ -297,14 +297,21 @@ impl Logger {
             file: everywhere && (loud || Shared::on(&self.0.debug_logfile)),
             system: everywhere && loud,
         };
-        self.queue(Record::new(severity, lockspace, bytes, targets));
+        self.queue(severity, lockspace, bytes, targets);
     }
 
-    /// Hands a line to the writer, the number of lost ones in front of it.
-    fn queue(&self, record: Record) {
-        if !record.targets.any() {
+    /// Hands a line to the writer, the number of lost ones in front of it. Most lines are for the rings alone.
+    fn queue(
+        &self,
+        severity: Severity,
+        lockspace: Option<&LockspaceName>,
+        bytes: Vec<u8>,
+        targets: Targets,
+    ) {
+        if !targets.any() {
             return;
         }
+        let record = Record::new(severity, lockspace, bytes, targets);
         let progress = &self.0.progress;
         if let Some(report) = progress.take_lost() {
             let lost = report.lost;
