@@ -6,11 +6,8 @@ use crate::control::Command;
 use dlm_core::event::Event;
 use dlm_core::plock::PlockInfo;
 use dlm_core::types::Instant;
-use std::time::Duration;
+use std::future::pending;
 use tokio::sync::mpsc::Receiver;
-
-/// Longer than any wait for an event that matters; stands for "no deadline".
-const NEVER: Duration = Duration::from_secs(86_400 * 365);
 
 /// The receiving ends of everything that can happen.
 pub struct Inputs {
@@ -39,7 +36,13 @@ impl Inputs {
         children: &mut Children,
         deadline: Option<Instant>,
     ) -> Input {
-        let pause = deadline.map_or(NEVER, clock::until);
+        // Most waits have none: no timer is set then.
+        let passes = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep(clock::until(deadline)).await,
+                None => pending().await,
+            }
+        };
         // A lost seam must not look like silence.
         let or_lost = |event: Option<Event>, what: &str| {
             event.unwrap_or_else(|| Event::ClusterLost { why: format!("the {what} has ended") })
@@ -53,7 +56,7 @@ impl Inputs {
             event = children.next() => Input::Event(event),
             Some(event) = self.signals.recv() => Input::Event(event),
             Some(command) = self.commands.recv() => Input::Command(command),
-            () = tokio::time::sleep(pause) => Input::Event(Event::Deadline),
+            () = passes => Input::Event(Event::Deadline),
         }
     }
 
