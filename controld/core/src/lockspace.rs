@@ -15,7 +15,7 @@ use crate::message::{Message, Packet};
 use crate::negotiation::FEATURE_RELEASE_RECOVER;
 use crate::options::LockspaceOptions;
 use crate::out::Out;
-use crate::plock::{Plocks, Said, Service};
+use crate::plock::{self, Plocks, Said, Service};
 use crate::slots::SlotMap;
 use crate::snapshot::Wait;
 use crate::types::{ChangeSeq, GlobalId, Group, Instant, LockspaceName, NodeId, RingId};
@@ -163,7 +163,7 @@ impl Lockspace {
     /// The kernel releases the lockspace.
     pub(crate) fn offline(&mut self, release_recover: u32, world: &World, out: &mut Out<'_>) {
         match self.phase {
-            Phase::Queued => self.release(out),
+            Phase::Queued => self.release(world, out),
             Phase::Joining | Phase::Member => {
                 if release_recover != 0 {
                     self.announce_release_recover(release_recover, world, out);
@@ -203,14 +203,14 @@ impl Lockspace {
         self.phase = Phase::Releasing { again: false };
     }
 
-    fn release(&mut self, out: &mut Out<'_>) {
+    fn release(&mut self, world: &World, out: &mut Out<'_>) {
         self.debug(out, String::from("confchg for our leave"));
         // We are out of the group: a start that still waits for somebody's address is nobody's business any more.
         self.drop_waiting_start();
         self.lane.push(Write::Release { stop: self.kernel == Kernel::Running });
         self.kernel = Kernel::Stopped;
         self.phase = Phase::Releasing { again: false };
-        self.plocks = Plocks::new(self.plocks.service());
+        self.plocks.abandon(world.setup.our_node, plock::EEXIST, out);
         self.changes.clear();
         self.wait = None;
     }
@@ -221,7 +221,7 @@ impl Lockspace {
         let our_node = world.setup.our_node;
         if confchg.left.iter().any(|(node, _)| *node == our_node) {
             match self.phase {
-                Phase::Leaving => self.release(out),
+                Phase::Leaving => self.release(world, out),
                 Phase::Rejoining => self.join_anew(out),
                 _ => out.push(Effect::FailStop {
                     why: format!("lockspace {}: removed from its group without asking", self.name),

@@ -26,6 +26,13 @@ pub(super) struct Asked {
     ticket: Option<Ticket>,
 }
 
+/// A request without `wait`, and its result once that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Owed {
+    request: PlockInfo,
+    result: Option<PlockInfo>,
+}
+
 /// What is owed to the kernel, and what it is not to see yet. Bounded by the processes that wait in the kernel: one
 /// request each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -35,7 +42,7 @@ pub(super) struct Results {
     /// Requests read so far.
     read: u64,
     /// Requests without `wait`, oldest first, with their results as far as they are known.
-    owed: VecDeque<Option<PlockInfo>>,
+    owed: VecDeque<Owed>,
     /// A member has failed since the last start.
     holding: bool,
     /// Held back, in their order.
@@ -51,7 +58,7 @@ impl Results {
             return Asked { info, serial, ticket: None };
         }
         let place = u64::try_from(self.owed.len()).unwrap_or(u64::MAX);
-        self.owed.push_back(None);
+        self.owed.push_back(Owed { request: info, result: None });
         Asked { info, serial, ticket: Some(Ticket(self.first.wrapping_add(place))) }
     }
 
@@ -71,9 +78,9 @@ impl Results {
         };
         let place = usize::try_from(number.wrapping_sub(self.first)).ok();
         if let Some(owed) = place.and_then(|place| self.owed.get_mut(place)) {
-            *owed = Some(result);
+            owed.result = Some(result);
         }
-        while let Some(Some(result)) = self.owed.front().copied() {
+        while let Some(result) = self.owed.front().and_then(|owed| owed.result) {
             self.owed.pop_front();
             self.first = self.first.wrapping_add(1);
             self.put(result, out);
@@ -95,6 +102,20 @@ impl Results {
         self.holding = false;
         for result in core::mem::take(&mut self.held) {
             out.push(Effect::PlockResult(result));
+        }
+    }
+
+    /// The lockspace is gone: no success is true any more. `waiting`: requests that no result is known of.
+    pub(super) fn abandon(
+        self,
+        waiting: impl Iterator<Item = PlockInfo>,
+        errno: i32,
+        out: &mut Out<'_>,
+    ) {
+        let owed = self.owed.into_iter().map(|owed| owed.request);
+        for info in self.held.into_iter().chain(owed).chain(waiting) {
+            let result = if info.result < 0 { info.result } else { -errno };
+            out.push(Effect::PlockResult(PlockInfo { result, ..info }));
         }
     }
 

@@ -167,6 +167,19 @@ impl Plocks {
         self.results.finish(&asked, -errno, out);
     }
 
+    /// We are out of the lockspace's group: whoever waits in the kernel gets an error, or would wait for ever, and the file
+    /// system of a lockspace that a withdraw releases could not even be unmounted.
+    pub(crate) fn abandon(&mut self, us: NodeId, errno: i32, out: &mut Out<'_>) {
+        let gone = core::mem::replace(self, Self::new(self.service));
+        let entries = gone.resources.in_order();
+        let queued = entries.iter().flat_map(|(_, entry)| entry.resource.waiters());
+        let queued = queued.map(|(info, _)| *info).filter(|info| info.node == us);
+        let pending = entries.iter().flat_map(|(_, entry)| &entry.pending);
+        let asked = gone.in_flight.iter().chain(&gone.held).chain(pending).map(|asked| asked.info);
+        let waiting = queued.chain(asked.filter(|info| info.wait));
+        gone.results.abandon(waiting.filter(|info| !info.is_close()), errno, out);
+    }
+
     fn take(&mut self, asked: Asked, voice: &Voice<'_>, out: &mut Out<'_>) {
         let info = &asked.info;
         // A lock of ours that is still on its way may be what is meant.

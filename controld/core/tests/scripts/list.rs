@@ -131,6 +131,7 @@ scripts! {
     plock_is_off
     plock_of_unknown_lockspace_is_answered
     plock_results_wait_for_the_fencing
+    plock_callers_of_a_released_lockspace_get_errors
     plock_saved_messages_keep_their_place_among_deaths
     plock_transfer_in_parts
     plock_transfer_that_is_incomplete_is_none
