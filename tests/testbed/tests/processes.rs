@@ -284,6 +284,10 @@ fn failed_fencing_is_explained_and_remembered() {
     let json = lab.tool(1, &["--json", "status"]).unwrap();
     ok(&json);
     assert!(json.out.starts_with("{\n  \"schema_version\": 1,\n"), "{}", json.out);
+    let (_, meters) = json.out.split_once("\"meters\": {").unwrap();
+    for part in ["\"sent\": {", "\"start\": ", "\"add_comm\": {", "\"stop\": {"] {
+        assert!(meters.contains(part), "no `{part}` in:\n{meters}");
+    }
     lab.discard();
 }
 
