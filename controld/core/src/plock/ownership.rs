@@ -12,7 +12,7 @@ use crate::out::Out;
 use crate::plock::resource::Lock;
 use crate::plock::resources::{Entry, Owner};
 use crate::plock::results::Asked;
-use crate::plock::space::{Plocks, Said, Service};
+use crate::plock::space::{ENOENT, Plocks, Said, Service};
 use crate::plock::voice::{Shown, Voice};
 use crate::plock::{Op, PlockInfo};
 use crate::types::{GlobalId, Instant, NodeId};
@@ -94,11 +94,25 @@ impl Plocks {
                 self.apply(info, Some(&asked), voice, out);
                 self.apply_pending(info.number, voice, out);
             }
+            // Its process has closed the file meanwhile, and the CLOSE is on its way: granted behind that, the lock would
+            // belong to nobody. To claim the file would do just that, where another node owns it.
+            (Some(asked), _) if self.closes_later(&asked) => {
+                self.results.finish(&asked, -ENOENT, out);
+            }
             // Freed, perhaps claimed anew, while the request was on its way.
             (Some(asked), _) => self.claim(asked, voice, out),
             // The sender finds the same, and sends it again.
             (None, _) => {}
         }
+    }
+
+    /// A CLOSE of the same process and file is on its way behind the request.
+    fn closes_later(&self, asked: &Asked) -> bool {
+        self.in_flight.iter().any(|later| {
+            later.info.is_close()
+                && later.info.number == asked.info.number
+                && later.info.owner == asked.info.owner
+        })
     }
 
     /// OWN, DROP or SYNC.

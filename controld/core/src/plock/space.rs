@@ -21,7 +21,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 /// Linux' ENOENT: nothing to unlock or to cancel.
-const ENOENT: i32 = 2;
+pub(super) const ENOENT: i32 = 2;
 /// Linux' EAGAIN: a conflicting lock, and the request does not wait.
 const EAGAIN: i32 = 11;
 /// Linux' EEXIST: what the C daemon says where it does not know the lockspace.

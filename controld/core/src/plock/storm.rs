@@ -615,3 +615,9 @@ fn replicated_members_agree_in_every_storm() {
 fn owners_agree_in_every_storm() {
     storms(Service::Owned);
 }
+
+/// LOCK and CLOSE of one process are on their way when a DROP and another's OWN come in between.
+#[test]
+fn close_on_its_way_ends_a_request_that_comes_back() {
+    storm(100_662, Service::Owned);
+}
