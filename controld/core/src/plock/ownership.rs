@@ -78,6 +78,7 @@ impl Plocks {
         voice: &Voice<'_>,
         out: &mut Out<'_>,
     ) {
+        let closes = asked.as_ref().is_some_and(|asked| self.closes_later(asked));
         let entry = self.resources.find(info.number, out.now.mono);
         let owner = entry.as_ref().map(|entry| entry.owner);
         let ours = owner == Some(Owner::Node(voice.us));
@@ -96,7 +97,7 @@ impl Plocks {
             }
             // Its process has closed the file meanwhile, and the CLOSE is on its way: granted behind that, the lock would
             // belong to nobody. To claim the file would do just that, where another node owns it.
-            (Some(asked), _) if self.closes_later(&asked) => {
+            (Some(asked), _) if closes => {
                 self.results.finish(&asked, -ENOENT, out);
             }
             // Freed, perhaps claimed anew, while the request was on its way.
