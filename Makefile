@@ -6,6 +6,7 @@ SBINDIR ?= $(PREFIX)/sbin
 # Debian's own: LIBDIR=/usr/lib/x86_64-linux-gnu
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 UDEVRULESDIR ?= $(PREFIX)/lib/udev/rules.d
@@ -17,6 +18,9 @@ CARGO ?= cargo
 RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
 PROGRAMS = dlm_controld dlm_tool dlm_stonith dlm_exporter
 UNITS = dlm.service dlm_exporter.service
+# In the section that the name ends with.
+MANUALS = dlm.conf.5 dlm_controld.8 dlm_exporter.8 dlm_stonith.8 dlm_tool.8
+MANUALS_INSTALLED = $(foreach page,$(MANUALS),man$(subst .,,$(suffix $(page)))/$(page))
 # The file's name as with the C library: a packager's file lists stay as they are.
 LIBRARY = libdlmcontrol.so.3.2
 LIBRARY_LINKS = libdlmcontrol.so.3 libdlmcontrol.so
@@ -66,7 +70,8 @@ bench-plock: vm-needs build ## POSIX locks: this daemon beside Debian's C daemon
 install: ## what `make build` made, with units and rules, to DESTDIR= and PREFIX=/usr/local
 	install -d '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(UNITDIR)' '$(DESTDIR)$(UDEVRULESDIR)' \
 		'$(DESTDIR)$(MODULESLOADDIR)' '$(DESTDIR)$(dir $(ENVFILE))' \
-		'$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(PKGCONFIGDIR)'
+		'$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(PKGCONFIGDIR)' \
+		'$(DESTDIR)$(MANDIR)/man5' '$(DESTDIR)$(MANDIR)/man8'
 	for program in $(PROGRAMS); do \
 		install -m 0755 "$(RELEASE)/$$program" '$(DESTDIR)$(SBINDIR)' || exit 1; \
 	done
@@ -82,13 +87,17 @@ install: ## what `make build` made, with units and rules, to DESTDIR= and PREFIX
 	done
 	install -m 0644 contrib/udev/51-dlm.rules '$(DESTDIR)$(UDEVRULESDIR)'
 	install -m 0644 contrib/modules-load.d/dlm.conf '$(DESTDIR)$(MODULESLOADDIR)'
+	for page in $(MANUALS_INSTALLED); do \
+		install -m 0644 "contrib/man/$${page##*/}" "$(DESTDIR)$(MANDIR)/$$page" || exit 1; \
+	done
 	test -e '$(DESTDIR)$(ENVFILE)' || install -m 0644 contrib/sysconfig/dlm '$(DESTDIR)$(ENVFILE)'
 
 uninstall: ## removes what install put there, but not the options in its environment file
 	rm -f $(PROGRAMS:%='$(DESTDIR)$(SBINDIR)/%') $(UNITS:%='$(DESTDIR)$(UNITDIR)/%') \
 		'$(DESTDIR)$(UDEVRULESDIR)/51-dlm.rules' '$(DESTDIR)$(MODULESLOADDIR)/dlm.conf' \
 		$(patsubst %,'$(DESTDIR)$(LIBDIR)/%',$(LIBRARY) $(LIBRARY_LINKS)) \
-		'$(DESTDIR)$(INCLUDEDIR)/libdlmcontrol.h' '$(DESTDIR)$(PKGCONFIGDIR)/libdlmcontrol.pc'
+		'$(DESTDIR)$(INCLUDEDIR)/libdlmcontrol.h' '$(DESTDIR)$(PKGCONFIGDIR)/libdlmcontrol.pc' \
+		$(MANUALS_INSTALLED:%='$(DESTDIR)$(MANDIR)/%')
 
 clean: ## removes everything that was built, virtual machines' images included
 	$(CARGO) clean

@@ -68,3 +68,47 @@ pub fn version(program: &[u8]) -> Vec<u8> {
     );
     [program, version.as_bytes()].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::args::{self, Parsed};
+    use crate::words;
+
+    const PAGE: &str = include_str!("../../contrib/man/dlm_tool.8");
+
+    /// The words that `args::command` knows, from its source: a new one cannot be forgotten here.
+    fn commands() -> Vec<&'static str> {
+        let source = include_str!("args.rs");
+        let (_, behind) = source.split_once("\nfn command(").expect("the function");
+        let (body, _) = behind.split_once("\n}\n").expect("its end");
+        let arms = body.lines().filter_map(|line| line.trim().strip_prefix("b\""));
+        arms.filter_map(|arm| arm.split_once('"').map(|(name, _)| name)).collect()
+    }
+
+    #[test]
+    fn manual_page_has_every_command() {
+        let commands = commands();
+        assert!(commands.len() >= 23, "{commands:?}");
+        for command in commands {
+            let words = [command, "word"].map(|word| word.as_bytes().to_vec());
+            assert!(matches!(args::parse(b"dlm_tool", &words), Ok(Parsed::Run(_))), "{command}");
+            let heading = format!(".SS {command}");
+            let found = PAGE.lines().any(|line| {
+                line.strip_prefix(&heading)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+            });
+            assert!(found, "no section for {command}");
+        }
+    }
+
+    #[test]
+    fn manual_page_has_every_exit_code_of_check() {
+        let table: Vec<u8> = PAGE
+            .lines()
+            .filter_map(|line| line.split_once('\t').and_then(|(code, _)| code.parse().ok()))
+            .collect();
+        let unknown = words::word(words::CANNOT_SAY);
+        let known = |code: &u8| *code == words::CANNOT_SAY || words::word(*code) != unknown;
+        assert_eq!(table, (0..=u8::MAX).filter(known).collect::<Vec<_>>());
+    }
+}

@@ -326,6 +326,33 @@ mod tests {
         );
     }
 
+    /// The line of a manual page that introduces an option.
+    fn tag<'a>(page: &'a str, name: &str) -> &'a str {
+        let entries = page.lines().zip(page.lines().skip(1)).filter(|(before, _)| *before == ".TP");
+        let found = entries.map(|(_, line)| line).find(|line| line.split(' ').nth(1) == Some(name));
+        found.unwrap_or_else(|| panic!("no entry for {name}"))
+    }
+
+    #[test]
+    fn manual_pages_have_every_option_as_it_is() {
+        let daemon = include_str!("../../../contrib/man/dlm_controld.8");
+        let file = include_str!("../../../contrib/man/dlm.conf.5");
+        for row in OPTIONS {
+            let command_line = tag(daemon, &format!("\\-\\-{}", row.long));
+            let letter = row.short.map(|letter| format!("\\-{letter}"));
+            let has_letter = letter.is_none_or(|letter| command_line.contains(&letter));
+            assert!(has_letter, "{command_line}");
+            if row.kind == Kind::Action {
+                assert!(file.contains(&format!(".B {}\n", row.long)), "{}", row.long);
+                continue;
+            }
+            for entry in [command_line, tag(file, row.long)] {
+                assert!(entry.contains(&format!("[{}]", Value::from(row.default))), "{entry}");
+                assert_eq!(entry.contains("(*)"), row.changes == Changes::AtRunTime, "{entry}");
+            }
+        }
+    }
+
     #[test]
     fn version_has_two_lines_and_the_form_of_the_c_daemon() {
         let text = version();
