@@ -8,6 +8,7 @@ use crate::change::{Sender, match_start};
 use crate::effect::Moment;
 use crate::lockspace::{Lockspace, Phase};
 use crate::message::{Message, START_JOINING, START_NACK, Start};
+use crate::mutants::Mutant;
 use crate::out::Out;
 use crate::snapshot::Wait;
 use crate::types::NodeId;
@@ -27,6 +28,9 @@ impl Lockspace {
         out: &mut Out<'_>,
     ) {
         self.debug(out, format!("receive_start {from}:{} len {length}", start.seq));
+        if start.flags & START_NACK != 0 && world.mutated(Mutant::IgnoreNack) {
+            return;
+        }
         let Some(record) = self.history.get_mut(from) else { return };
         let sender =
             Sender { node: from, incarnation: record.incarnation, last_match: record.last_match };
@@ -91,7 +95,8 @@ impl Lockspace {
             self.send_start(world, out);
         }
         let Some(newest) = self.changes.front() else { return };
-        if newest.is_complete() {
+        let hasty = world.mutated(Mutant::MissingStart) && newest.missing().len() == 1;
+        if newest.is_complete() || hasty {
             self.set_wait(None, out);
             self.decide_start(world, out);
         } else {

@@ -73,6 +73,15 @@ impl Core {
         }
     }
 
+    /// A daemon with a deliberate defect.
+    #[cfg(feature = "mutants")]
+    #[must_use]
+    pub fn mutated(setup: Setup, mutant: crate::mutants::Mutant) -> Self {
+        let mut core = Self::new(setup);
+        core.world.daemons.mutation.0 = Some(mutant);
+        core
+    }
+
     /// Take one event, and append what is to be done to `effects`.
     pub fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
         if self.ended {

@@ -8,6 +8,7 @@ use crate::effect::{Effect, Moment};
 use crate::event::{AgentOutcome, Token};
 use crate::group::Daemons;
 use crate::message::{FenceResult, Message};
+use crate::mutants::Mutant;
 use crate::options::{Device, Setup};
 use crate::out::Out;
 use crate::types::{Instant, NodeId, WallSeconds};
@@ -91,7 +92,10 @@ impl Daemons {
     pub(crate) fn blocked_by(&self, cluster: &Cluster, setup: &Setup) -> Option<Blocked> {
         if !self.on_ring_of(cluster) {
             Some(Blocked::Ring)
-        } else if setup.dynamic.quorum_fencing.is_on() && !cluster.quorate {
+        } else if setup.dynamic.quorum_fencing.is_on()
+            && !cluster.quorate
+            && !self.mutation.has(Mutant::FenceWithoutQuorum)
+        {
             Some(Blocked::Quorum)
         } else {
             None
@@ -128,6 +132,9 @@ impl Daemons {
                 continue;
             }
             self.fencing.startup.remove(&node);
+            if self.mutation.has(Mutant::SkipStartupFencing) {
+                continue;
+            }
             let members: Vec<NodeId> = self.members().map(|(id, _)| id).collect();
             let fail_time = out.now.mono;
             self.needs_fencing(node, &members, &BTreeSet::new(), "startup", out);

@@ -10,6 +10,7 @@ use crate::fence_work::Attempt;
 use crate::group::{Daemons, Ended, Membership};
 use crate::merge::kick;
 use crate::message::{FENCE_RESULT_ACKNOWLEDGED, FenceResult, Message};
+use crate::mutants::Mutant;
 use crate::options::Setup;
 use crate::out::Out;
 use crate::types::{Instant, NodeId, WallSeconds};
@@ -255,7 +256,7 @@ impl Daemons {
             "fence status {victim} receive {} from {from} walltime {} local {}",
             result.result, result.wall.0, out.now.wall.0
         ));
-        if result.settles() {
+        if result.settles() || self.mutation.has(Mutant::FailedResultSettles) {
             self.settle(victim, from, result.wall, out);
             if present {
                 kick(victim, out);

@@ -6,6 +6,7 @@
 
 use crate::group::{Ended, Membership};
 use crate::lockspace::Lockspace;
+use crate::mutants::Mutant;
 use crate::out::Out;
 use crate::snapshot::Wait;
 use crate::types::NodeId;
@@ -16,15 +17,21 @@ use alloc::vec::Vec;
 impl Lockspace {
     /// What the newest change waits for before our START; `None`: nothing.
     pub(crate) fn gate(&mut self, world: &mut World, out: &mut Out<'_>) -> Option<Wait> {
-        if !self.on_ring_of(world) {
+        if !self.on_ring_of(world) && !world.mutated(Mutant::SkipRingGate) {
             return Some(Wait::Ring);
         }
-        if world.setup.dynamic.quorum_lockspace.is_on() && !world.cluster.quorate {
+        if world.setup.dynamic.quorum_lockspace.is_on()
+            && !world.cluster.quorate
+            && !world.mutated(Mutant::SkipQuorumGate)
+        {
             return Some(Wait::Quorum);
         }
         self.fencing_gate(world, out)
             .or_else(|| self.cluster_gate(world))
-            .or_else(|| (!self.kernel_is_idle()).then_some(Wait::Stop))
+            .or_else(|| {
+                let stopping = !self.kernel_is_idle() && !world.mutated(Mutant::SkipStopGate);
+                stopping.then_some(Wait::Stop)
+            })
             .or_else(|| self.withdraw_gate())
     }
 
@@ -35,7 +42,7 @@ impl Lockspace {
     }
 
     fn fencing_gate(&mut self, world: &mut World, out: &mut Out<'_>) -> Option<Wait> {
-        if !world.setup.fixed.fencing.is_on() {
+        if !world.setup.fixed.fencing.is_on() || world.mutated(Mutant::SkipFencingGate) {
             return None;
         }
         let mut waits: BTreeSet<NodeId> = BTreeSet::new();
@@ -86,6 +93,9 @@ impl Lockspace {
     }
 
     fn cluster_gate(&self, world: &World) -> Option<Wait> {
+        if world.mutated(Mutant::SkipCommsGate) {
+            return None;
+        }
         let failed = |test: &dyn Fn(NodeId, u64) -> bool| -> BTreeSet<NodeId> {
             let failures =
                 self.history.iter().filter_map(|(node, record)| Some((node, record.failed_after?)));

@@ -8,6 +8,7 @@ use crate::effect::Effect;
 use crate::event::{Confchg, JoinReason, LeaveReason};
 use crate::fencing::{Fencing, Victim};
 use crate::message::{Message, Packet};
+use crate::mutants::Mutation;
 use crate::negotiation::Run;
 use crate::options::Setup;
 use crate::out::Out;
@@ -33,6 +34,8 @@ pub(crate) struct Daemons {
     pub(crate) stateful: bool,
     /// Merged nodes outnumber clean ones; see `merge`.
     pub(crate) merge_wait: bool,
+    /// For the check of the simulator alone.
+    pub(crate) mutation: Mutation,
     pub(crate) counts: Counts,
 }
 
@@ -128,6 +131,7 @@ impl Daemons {
             proposed: false,
             stateful: false,
             merge_wait: false,
+            mutation: Mutation::default(),
             counts: Counts::default(),
         }
     }

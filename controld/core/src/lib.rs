@@ -34,6 +34,7 @@ mod lane;
 mod lockspace;
 mod merge;
 pub mod message;
+pub mod mutants;
 mod negotiation;
 pub mod options;
 mod out;

@@ -12,6 +12,7 @@ use crate::history::History;
 use crate::lane::Queue;
 use crate::merge::kick;
 use crate::message::{Message, Packet};
+use crate::mutants::Mutant;
 use crate::negotiation::FEATURE_RELEASE_RECOVER;
 use crate::options::LockspaceOptions;
 use crate::out::Out;
@@ -288,7 +289,9 @@ impl Lockspace {
                 out,
                 format!("add_change cg {seq} remove nodeid {node} reason {}", reason_text(*reason)),
             );
-            self.history.removed(*node, *reason, ring, seq, out.now);
+            let mutated = world.mutated(Mutant::FailureAsLeave);
+            let told = if mutated { LeaveReason::Leave } else { *reason };
+            self.history.removed(*node, told, ring, seq, out.now);
             self.withdraws.gone(*node);
             match reason {
                 LeaveReason::NodeDown => self.ring_wait = true,

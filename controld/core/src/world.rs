@@ -2,6 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::group::Daemons;
+use crate::mutants::Mutant;
 use crate::options::Setup;
 
 /// The node-wide state.
@@ -13,6 +14,11 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// This core has the deliberate defect; never without the feature `mutants`.
+    pub(crate) fn mutated(&self, mutant: Mutant) -> bool {
+        self.daemons.mutation.has(mutant)
+    }
+
     pub(crate) fn new(setup: Setup) -> Self {
         Self { cluster: Cluster::new(setup.our_node), daemons: Daemons::new(&setup), setup }
     }

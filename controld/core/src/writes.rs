@@ -5,6 +5,7 @@ use crate::effect::{Effect, KernelStart, KernelWrite, Lane, Moment};
 use crate::event::Token;
 use crate::lane::Finish;
 use crate::lockspace::{Lockspace, Phase};
+use crate::mutants::Mutant;
 use crate::out::Out;
 use crate::snapshot::Wait;
 use crate::types::{Instant, NodeId, RingId, Slot};
@@ -106,7 +107,11 @@ impl Lockspace {
                     first: (!*answered).then_some(*global_id),
                     nodir: options.nodir,
                     members: plan.members.clone(),
-                    renew: plan.renew(kernel_members),
+                    renew: if world.mutated(Mutant::ForgetRenew) {
+                        BTreeSet::new()
+                    } else {
+                        plan.renew(kernel_members)
+                    },
                     release_recover: plan.release_recover.clone(),
                 }),
             };

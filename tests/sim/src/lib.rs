@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 pub mod campaign;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod plan;
 pub mod shrink;
 pub mod storm;

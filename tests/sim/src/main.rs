@@ -27,6 +27,16 @@ struct Command {
 enum What {
     /// Run many seeds, fresh ones unless --first names them
     Storms(Storms),
+    /// Run cores with deliberate defects: each must break a promise
+    #[cfg(feature = "mutants")]
+    Mutants {
+        /// Seeds for each, at most
+        #[arg(long, default_value_t = 1000)]
+        seeds: u64,
+        /// The first seed
+        #[arg(long, default_value_t = 1)]
+        first: u64,
+    },
     /// Run one seed again and tell what happens
     Replay(Replay),
 }
@@ -80,6 +90,8 @@ fn main() -> anyhow::Result<ExitCode> {
     name_seed_in_panics();
     match Command::parse().what {
         What::Storms(options) => storms(&options),
+        #[cfg(feature = "mutants")]
+        What::Mutants { seeds, first } => mutants(seeds, first),
         What::Replay(options) => replay(&options),
     }
 }
@@ -102,6 +114,21 @@ fn storms(options: &Storms) -> anyhow::Result<ExitCode> {
     }
     println!("{}", sum(&tally, begin.elapsed()));
     Ok(if tally.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(feature = "mutants")]
+fn mutants(seeds: u64, first: u64) -> anyhow::Result<ExitCode> {
+    let begin = Instant::now();
+    let jobs = std::thread::available_parallelism()?.get();
+    let hunts = dlm_sim::mutants::hunt(first, seeds, jobs);
+    let known = dlm_core::mutants::Mutant::ALL.len();
+    for hunt in &hunts {
+        let what = hunt.broken.as_deref().unwrap_or("SURVIVED");
+        println!("{:24} {:6}  {what}", hunt.mutant.name(), hunt.seeds);
+    }
+    let caught = hunts.iter().filter(|hunt| hunt.broken.is_some()).count();
+    println!("{caught} of {known} caught in {:.1} s", begin.elapsed().as_secs_f64());
+    Ok(if caught == known { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn sum(tally: &Tally, elapsed: Duration) -> String {

@@ -1,0 +1,51 @@
+//! Deliberate defects of the core: each must break a promise on some seed.
+
+use crate::plan::{Plan, Shape};
+use crate::storm::{Story, run};
+use dlm_core::Core;
+use dlm_core::mutants::Mutant;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What became of one mutant.
+#[derive(Clone, Debug)]
+pub struct Hunt {
+    /// Which.
+    pub mutant: Mutant,
+    /// Seeds run, the one that broke a promise included.
+    pub seeds: u64,
+    /// What it broke; `None`: it survived.
+    pub broken: Option<String>,
+}
+
+/// Run each mutant on `seeds` seeds at most, from `first` on, on `jobs` threads.
+#[must_use]
+pub fn hunt(first: u64, seeds: u64, jobs: usize) -> Vec<Hunt> {
+    let next = AtomicUsize::new(0);
+    let found = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some(mutant) = Mutant::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let hunt = hunt_one(*mutant, first, seeds);
+                    if let Ok(mut found) = found.lock() {
+                        found.push(hunt);
+                    }
+                }
+            });
+        }
+    });
+    found.into_inner().unwrap_or_default()
+}
+
+fn hunt_one(mutant: Mutant, first: u64, seeds: u64) -> Hunt {
+    for number in 0..seeds {
+        let plan = Plan::draw(first.wrapping_add(number), Shape::default());
+        let brain: testbed::harness::MakeBrain =
+            Box::new(move |setup| Box::new(Core::mutated(setup, mutant)));
+        if let Some(broken) = run(&plan, Story::Silent, brain).broken {
+            return Hunt { mutant, seeds: number + 1, broken: Some(broken) };
+        }
+    }
+    Hunt { mutant, seeds, broken: None }
+}
