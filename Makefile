@@ -27,7 +27,7 @@ LIBRARY_LINKS = libdlmcontrol.so.3 libdlmcontrol.so
 CAPI = libdlmcontrol/capi
 
 .DEFAULT_GOAL := build
-.PHONY: help build check needs vm-needs demo demo-vm sim bench-recovery bench-plock install uninstall clean
+.PHONY: help build check needs vm-needs demo demo-vm sim mutants bench-recovery bench-plock install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -59,6 +59,9 @@ sim_storms = $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(FIRST),--first '$(FIRST)')
 sim: ## random faults on simulated clusters: SEEDS=10000 NODES=1..128 LOCKSPACES= FIRST= SECONDS=; SEED=n tells one run again
 	@$(CARGO) build --quiet --release --locked -p dlm-sim
 	@$(RELEASE)/dlm-sim $(if $(SEED),replay '$(SEED)' $(if $(KEEP),--keep '$(KEEP)'),storms $(sim_storms)) $(sim_fixed)
+
+mutants: ## deliberate defects of the core: the simulator has to find each of them
+	@$(CARGO) run --quiet --release --locked -p dlm-sim --features mutants -- mutants
 
 bench-recovery: vm-needs build ## this daemon beside Debian's C daemon on the same virtual machines; ROUNDS=3
 	$(CARGO) run --release --locked -p dlm-vm -- bench-recovery --rounds $(or $(ROUNDS),3) --daemon $(RELEASE)/dlm_controld

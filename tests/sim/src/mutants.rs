@@ -35,7 +35,10 @@ pub fn hunt(first: u64, seeds: u64, jobs: usize) -> Vec<Hunt> {
             });
         }
     });
-    found.into_inner().unwrap_or_default()
+    let mut hunts = found.into_inner().unwrap_or_default();
+    // In the order of the list, whichever thread was done first.
+    hunts.sort_by_key(|hunt| Mutant::ALL.iter().position(|mutant| *mutant == hunt.mutant));
+    hunts
 }
 
 fn hunt_one(mutant: Mutant, first: u64, seeds: u64) -> Hunt {
