@@ -334,6 +334,11 @@ fn warn(config: &Config, logger: &Logger) {
             "enable_fencing=0: failed nodes are NOT fenced before recovery; if one is still alive, data will be corrupted",
         );
     }
+    if config.settings().is_on(Key::EnableFscontrol) {
+        logger.error(
+            "enable_fscontrol=1: the mode of cluster 3 is not served, file systems that register for it get EOPNOTSUPP; remove the option",
+        );
+    }
 }
 
 /// Devices and configfs; returns the open monitor.
