@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -91,12 +91,18 @@ impl Actor {
             let answer = outcome(fcntl(&file, FcntlArg::F_SETLKW(&wanted)));
             // Let go before the answer: a close that the host asks for then must be the last one.
             drop(file);
-            let _ = say(&host, &answer);
+            let mut host = hold(&host);
+            let _ = write(&mut host, &answer);
             let _ = sender.send(());
         });
         let thread = thread.recv().context("the thread's id")?;
         let calls = format!("/proc/self/task/{thread}/syscall");
-        if sleeps(&calls, &receiver) { say(&self.host, "asleep") } else { Ok(()) }
+        if !sleeps(&calls, &receiver) {
+            return Ok(());
+        }
+        // It may have had its answer since that look: "asleep" must not come behind it.
+        let mut host = hold(&self.host);
+        if receiver.try_recv().is_ok() { Ok(()) } else { write(&mut host, "asleep") }
     }
 
     fn fill(&mut self, files: u32, locks: u32, folder: &Path) -> Result<String> {
@@ -150,7 +156,14 @@ fn sleeps(calls: &str, ended: &Receiver<()>) -> bool {
 }
 
 fn say(host: &Mutex<TcpStream>, answer: &str) -> Result<()> {
-    let mut host = host.lock().unwrap_or_else(PoisonError::into_inner);
+    write(&mut hold(host), answer)
+}
+
+fn hold(host: &Mutex<TcpStream>) -> MutexGuard<'_, TcpStream> {
+    host.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(host: &mut TcpStream, answer: &str) -> Result<()> {
     host.write_all(format!("{answer}\n").as_bytes()).context("answer")
 }
 
