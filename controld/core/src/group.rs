@@ -57,6 +57,8 @@ pub(crate) struct Daemon {
     pub(crate) stateful: bool,
     /// It was in the group when we joined it: what it has run, it has run with our knowledge, so it cannot be a merge.
     pub(crate) there_before_us: bool,
+    /// We had run a lockspace when it came.
+    pub(crate) met_with_state: bool,
     /// It came with another partition: if it goes before it has told us anything, it may take knowledge of fencing along.
     pub(crate) has_past: bool,
     /// It was there before us, or told us what to forget: it may know of fencing that we do not know of.
@@ -218,6 +220,7 @@ impl Daemons {
     fn add(&mut self, node: NodeId, we_joined: bool, before: &BTreeSet<NodeId>, out: &mut Out<'_>) {
         let now = out.now.mono;
         let is_us = node == self.our_node;
+        let stateful = self.stateful;
         let entry = self.node_mut(node);
         if entry.membership.is_member() {
             return;
@@ -226,6 +229,7 @@ impl Daemons {
         entry.stateful = false;
         entry.add_time = now;
         entry.there_before_us = we_joined;
+        entry.met_with_state = stateful;
         entry.may_know = we_joined && !is_us;
         entry.says_unknown = false;
         entry.told = 0;
@@ -293,6 +297,7 @@ impl Daemon {
             membership: Membership::Never,
             stateful: false,
             there_before_us: false,
+            met_with_state: false,
             may_know: false,
             has_past: false,
             add_time: Instant::default(),

@@ -97,13 +97,13 @@ impl Daemons {
             return false;
         };
         node.stateful = protocol.daemon_run.flags & PROTOCOL_STATEFUL != 0;
-        // The C daemon takes a late first PROTOCOL of an old member for a merge if we have started a lockspace meanwhile,
-        // and may kill a healthy node.
+        // The C daemon takes a late first PROTOCOL for a merge if we have started a lockspace meanwhile, and may kill a
+        // healthy node. Only what both had when they met can clash.
         let merge = from != self.our_node
             && !node.there_before_us
             && !node.membership.is_clean()
             && node.stateful
-            && self.stateful;
+            && node.met_with_state;
         if merge {
             self.merged(from, cluster, setup, out);
         } else {

@@ -37,6 +37,22 @@ fn seeds_that_broke_a_promise_once() {
     }
 }
 
+/// A late first PROTOCOL of a node that came when we had run nothing yet: no merge, whatever we have started since.
+#[test]
+fn what_was_started_after_a_meeting_is_no_merge() {
+    const SEED: u64 = 795_542_800_008_588;
+    storms(SEED..SEED + 1, Shape::default());
+}
+
+/// What the onlooker once took for a broken promise: a member that is ahead of what we have been shown, a clean leaver whose
+/// kernel has not heard of it yet, a leave after a failure.
+#[test]
+fn the_onlooker_knows_who_could_know_what() {
+    for seed in [795_542_454_464_520, 795_542_810_380_779, 795_542_800_137_855] {
+        storms(seed..seed + 1, Shape::default());
+    }
+}
+
 #[test]
 fn a_seed_tells_the_same_story_twice() {
     let plan = Plan::draw(5, Shape::default());

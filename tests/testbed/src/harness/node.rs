@@ -45,6 +45,8 @@ impl Daemon {
 pub(super) struct View {
     pub(super) config: ConfigId,
     pub(super) members: BTreeSet<NodeId>,
+    /// The first membership of this stay, and who was in it.
+    pub(super) joined: Option<(ConfigId, BTreeSet<NodeId>)>,
     /// Everybody who has been a member since we joined.
     pub(super) ever: BTreeSet<NodeId>,
     pub(super) ring: u64,
@@ -54,6 +56,8 @@ pub(super) struct View {
     pub(super) starts: BTreeMap<NodeId, SeenStart>,
     /// Members that failed, with the number of the comm under which our kernel has them.
     pub(super) failed: BTreeMap<NodeId, u64>,
+    /// Everybody who has failed since we joined.
+    pub(super) ever_failed: BTreeSet<NodeId>,
 }
 
 /// A START as it arrived.

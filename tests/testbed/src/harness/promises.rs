@@ -77,8 +77,11 @@ impl World {
         let view = daemon.views.entry(group.clone()).or_default();
         view.config = config;
         view.members = change.members.iter().copied().collect();
+        view.joined.get_or_insert_with(|| (config, view.members.clone()));
         view.ever.extend(view.members.iter().copied());
         view.failed.extend(failed);
+        let failures = change.left.iter().filter(|(_, reason)| reason.is_failure());
+        view.ever_failed.extend(failures.map(|(node, _)| *node));
         let nodes_changed = change.left.iter().any(|(_, r)| *r == LeaveReason::NodeDown)
             || change.joined.iter().any(|(_, r)| *r == JoinReason::NodeUp);
         view.ring_pending |= nodes_changed;
@@ -143,8 +146,15 @@ impl World {
         let unknowable = |node: &NodeId| {
             daemons.is_some_and(|members| members.contains(node)) && !view.ever.contains(node)
         };
+        // It has left and joined again with us as a member, and been quick to start; we have yet to be shown so much as that.
+        let ahead = |node: &NodeId| {
+            let theirs = self.daemon(*node).and_then(|daemon| daemon.view(group));
+            theirs
+                .and_then(|theirs| theirs.joined.as_ref())
+                .is_some_and(|(config, members)| *config > view.config && members.contains(&id))
+        };
         let alive = self.still_alive(name, &view.members).into_iter();
-        let known = alive.filter(|node| !unknowable(node));
+        let known = alive.filter(|node| !unknowable(node) && !ahead(node));
         wrong.extend(known.map(|node| format!("node {node} has run it, is on and has not left")));
         wrong
     }
@@ -255,7 +265,12 @@ impl World {
             let stayed = host.is_some_and(|h| h.powered && h.boot == life.boot)
                 && self.bus.reachable(id).contains(&life.node);
             let clean = life.fate == Fate::Clean;
-            let stayed = stayed && !self.away.contains(&(id, life.node));
+            // What was seen to fail before it left, as when its leave comes after a partition, is recovered. The stay in which
+            // it failed is not told from later ones.
+            let group = Self::group(name);
+            let view = self.daemon(id).and_then(|daemon| daemon.view(&group));
+            let failed = view.is_some_and(|view| view.ever_failed.contains(&gone.node));
+            let stayed = stayed && !failed && !self.away.contains(&(id, life.node));
             if !clean && !gone.recovered {
                 let node = gone.node;
                 self.broken(format!(
@@ -294,6 +309,11 @@ impl World {
             self.nodes.iter().filter(|(id, host)| host.powered && !before.contains_key(id));
         let clash = |(id, host): (&NodeId, &super::node::Node)| {
             let lockspace = host.kernel.lockspace(name).filter(|l| l.run == Run::Running)?;
+            // Who left in order has no users any more, however long its kernel takes to hear of it.
+            let life = self.instances.get(&lockspace.instance)?;
+            if life.fate == Fate::Clean {
+                return None;
+            }
             let holder = held.get(&lockspace.slot?)?;
             Some(format!("promise 4: {id} and {holder} hold {:?} in {name}", lockspace.slot))
         };
