@@ -94,6 +94,9 @@ pub enum PhaseKind {
     Merge,
     /// Our kernel starts: from the last START until `control 1` has returned.
     KernelStart,
+    /// A word that this version of the types does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// A member's START.

@@ -1,13 +1,14 @@
 //! The daemon's state as one JSON document, and the types that it is made of (`docs/json.md`).
 //!
 //! The daemon fills and serves it on the query socket ([`crate::proto::Command::State`]); `dlm_tool --json`, `check` and
-//! `explain` and the exporter read it. Fields may be added without a new [`SCHEMA_VERSION`]: readers ignore what they do
-//! not know. A field that changes its meaning or goes away gives a new version.
+//! `explain` and the exporter read it. Fields and words may be added without a new [`SCHEMA_VERSION`]: readers ignore fields
+//! and read words that they do not know as `other`. A field that changes its meaning or goes away gives a new version.
 //!
 //! Times are milliseconds and carry both clocks, see [`Time`]. Node ids are numbers, names are UTF-8 (a lockspace's
 //! name with other bytes shows U+FFFD for them).
 
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the document.
@@ -37,6 +38,9 @@ pub struct State {
     pub schema_version: u32,
     /// When it was made.
     pub now: Time,
+    /// The daemon's event loop did not answer within a second: all but `meters` is so old, milliseconds. Absent: it is of now.
+    #[serde(default)]
+    pub stale_ms: Option<u64>,
     /// The program.
     pub daemon: Daemon,
     /// Corosync, the daemon group, and what the daemon as a whole waits for.
@@ -126,6 +130,9 @@ pub enum DaemonPhase {
     Running,
     /// The end has begun: kernels are being stopped, configfs cleared.
     Ending,
+    /// A word that this version of the types does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// Corosync, the daemon group, the daemon as a whole.
@@ -273,6 +280,9 @@ pub enum Reason {
     Plocks,
     /// Lockspace: our gfs2 withdraws; `nodes` have to stop before it is answered.
     WithdrawAnswer,
+    /// A word that this version of the types does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// A kernel write.
@@ -306,6 +316,9 @@ pub enum WriteKind {
     EventDone,
     /// The answer to a withdraw of gfs2.
     AckWithdraw,
+    /// A word that this version of the types does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// A node of the daemon group or of the start-up list.
@@ -370,6 +383,7 @@ pub struct Attempt {
     /// When it ended; absent while it runs.
     pub ended: Option<Time>,
     /// How it ended.
+    #[serde(deserialize_with = "outcome")]
     pub outcome: Outcome,
     /// The end of what it wrote.
     pub output: String,
@@ -387,6 +401,23 @@ pub enum Outcome {
     Signalled(i32),
     /// It could not be started: `errno`.
     NotStarted(i32),
+    /// A word that this version of the types does not know.
+    #[serde(other)]
+    Other,
+}
+
+/// `serde(other)` alone does not take a word that comes with a value.
+fn outcome<'de, D: Deserializer<'de>>(from: D) -> Result<Outcome, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Read {
+        Known(Outcome),
+        Unknown(IgnoredAny),
+    }
+    Ok(match Read::deserialize(from)? {
+        Read::Known(outcome) => outcome,
+        Read::Unknown(IgnoredAny) => Outcome::Other,
+    })
 }
 
 /// What a lockspace does.
@@ -403,6 +434,9 @@ pub enum LockspaceState {
     Starting,
     /// It is being left, or released.
     Leaving,
+    /// A word that this version of the types does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// A lockspace.
@@ -444,6 +478,9 @@ pub enum SlotsKnown {
     Predicted,
     /// The kernel has said so.
     Confirmed,
+    /// A word that this version of the types does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// A slot of the kernel's dlm.
@@ -491,4 +528,40 @@ pub struct LockspaceNode {
     pub fail_reason: Option<String>,
     /// When it failed last.
     pub failed: Option<Time>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A later daemon's words, each in the place of one of ours.
+    #[test]
+    fn words_of_a_newer_daemon_are_read_as_other() -> Result<(), serde_json::Error> {
+        let wait = r#"{"reason": "sunspots", "nodes": [], "since": {"boot_ms": 1, "wall_ms": 2}, "waiting_ms": 3,
+            "until": null, "moon": "full", "write": {"kind": "poem", "failures": 0, "error": null, "queued": 0}}"#;
+        let wait: Wait = serde_json::from_str(wait)?;
+        assert_eq!(wait.reason, Reason::Other);
+        assert_eq!(wait.write.map(|write| write.kind), Some(WriteKind::Other));
+        for (word, expected) in [
+            (r#""eaten""#, Outcome::Other),
+            (r#"{"eaten": {"by": 3}}"#, Outcome::Other),
+            (r#"{"exited": 3}"#, Outcome::Exited(3)),
+            (r#""running""#, Outcome::Running),
+        ] {
+            let attempt = format!(
+                r#"{{"device": "d", "agent": "a", "started": {{"boot_ms": 1, "wall_ms": 2}}, "ended": null,
+                "outcome": {word}, "output": ""}}"#
+            );
+            let attempt: Attempt = serde_json::from_str(&attempt)?;
+            assert_eq!(attempt.outcome, expected, "{word}");
+        }
+        let dreaming = "\"dreaming\"";
+        assert_eq!(serde_json::from_str::<DaemonPhase>(dreaming)?, DaemonPhase::Other);
+        assert_eq!(serde_json::from_str::<LockspaceState>(dreaming)?, LockspaceState::Other);
+        assert_eq!(serde_json::from_str::<SlotsKnown>(dreaming)?, SlotsKnown::Other);
+        let meters = r#"{"kernel_writes": {"poem": {"count": 1, "sum_us": 2, "buckets": []}}}"#;
+        let meters: Meters = serde_json::from_str(meters)?;
+        assert_eq!(meters.kernel_writes.get(&WriteKind::Other).map(|timing| timing.count), Some(1));
+        Ok(())
+    }
 }

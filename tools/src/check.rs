@@ -20,15 +20,30 @@ impl Verdict {
     }
 }
 
-/// The verdict on one lockspace, or on the daemon and all its lockspaces.
+/// The verdict on one lockspace, or on the daemon and all its lockspaces. What was true a while ago is no answer.
 #[must_use]
 pub fn verdict(state: &State, name: Option<&str>) -> Verdict {
+    let verdict = verdict_of(state, name);
+    match state.stale_ms {
+        None => verdict,
+        Some(age) => {
+            let (age, line) = (duration(age), verdict.line);
+            Verdict::new(
+                words::NO_ANSWER,
+                &format!("dlm_controld is busy or hangs; {age} ago it said: {line}"),
+            )
+        }
+    }
+}
+
+fn verdict_of(state: &State, name: Option<&str>) -> Verdict {
     match state.daemon.phase {
         DaemonPhase::Running => {}
         DaemonPhase::Corosync => return not_ready("connecting to corosync"),
         DaemonPhase::Unfencing => return not_ready("unfencing this node"),
         DaemonPhase::Kernel => return not_ready("waiting for the kernel's dlm devices"),
         DaemonPhase::Ending => return not_ready("ending"),
+        DaemonPhase::Other => return not_ready("at something that this dlm_tool does not know"),
     }
     let lockspaces: Vec<&Lockspace> =
         state.lockspaces.iter().filter(|ls| name.is_none_or(|name| ls.name == name)).collect();
@@ -82,6 +97,7 @@ fn of_lockspace(lockspace: &Lockspace, state: &State) -> Option<Verdict> {
         LockspaceState::Stopped | LockspaceState::Starting => {
             Some(Verdict::new(words::KERNEL, &who))
         }
+        LockspaceState::Other => Some(Verdict::new(words::OTHER, &who)),
     }
 }
 

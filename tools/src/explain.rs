@@ -18,6 +18,17 @@ pub fn explain(state: &State, name: Option<&str>) -> Option<String> {
         return None;
     }
     let mut out = String::new();
+    if let Some(age) = state.stale_ms {
+        let age = duration(age);
+        let _ = writeln!(
+            out,
+            "The daemon's event loop DOES NOT ANSWER. What follows it said {age} ago."
+        );
+        let _ = writeln!(
+            out,
+            "  What to do: if it stays so, look at dlm_controld with `top` and its log.\n"
+        );
+    }
     daemon(&mut out, state);
     for lockspace in lockspaces {
         out.push('\n');
@@ -37,6 +48,7 @@ fn daemon(out: &mut String, state: &State) {
         DaemonPhase::Unfencing => "is unfencing this node with the agents of dlm.conf",
         DaemonPhase::Kernel => "waits for the kernel's dlm devices: is the module dlm loaded?",
         DaemonPhase::Ending => "is ending: kernels are being stopped",
+        DaemonPhase::Other => "is at something that this dlm_tool does not know",
         DaemonPhase::Running if cluster.waits.is_empty() => "is up, and waits for nothing itself",
         DaemonPhase::Running => "is up",
     };
@@ -75,6 +87,7 @@ fn lockspace(out: &mut String, lockspace: &Lockspace, state: &State) {
         LockspaceState::Stopped => "is stopped: its members have changed",
         LockspaceState::Starting => "is being started by the kernel",
         LockspaceState::Leaving => "is being left",
+        LockspaceState::Other => "is in a state that this dlm_tool does not know",
     };
     let _ = writeln!(out, "Lockspace {} {doing}.", lockspace.name);
     if !lockspace.members.is_empty() {
@@ -92,7 +105,7 @@ fn lockspace(out: &mut String, lockspace: &Lockspace, state: &State) {
         let how = match lockspace.slots_known {
             SlotsKnown::Confirmed => "",
             SlotsKnown::Predicted => ", by the kernel's rule",
-            SlotsKnown::Unknown => ", unknown",
+            SlotsKnown::Unknown | SlotsKnown::Other => ", unknown",
         };
         let _ = writeln!(out, "  This node has journal {jid}{how}.");
     }
@@ -148,6 +161,7 @@ fn attempt(out: &mut String, tried: &Attempt, now: Time) {
             let reason = std::io::Error::from_raw_os_error(errno);
             format!("could not be started: {reason}")
         }
+        Outcome::Other => "ended in a way that this dlm_tool does not know".to_owned(),
     };
     let _ = writeln!(
         out,

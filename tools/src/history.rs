@@ -103,6 +103,7 @@ const fn phase_word(kind: PhaseKind) -> &'static str {
         PhaseKind::Starts => "STARTs",
         PhaseKind::Merge => "merge",
         PhaseKind::KernelStart => "kernel start",
+        PhaseKind::Other => "other",
     }
 }
 

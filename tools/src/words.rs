@@ -37,6 +37,8 @@ pub const STARTS: u8 = 26;
 pub const WITHDRAW: u8 = 27;
 /// `check`: the state of POSIX locks.
 pub const PLOCKS: u8 = 28;
+/// `check`: something that only a newer tool knows.
+pub const OTHER: u8 = 29;
 
 /// The exit code of `check` for a reason.
 #[must_use]
@@ -69,6 +71,7 @@ pub const fn code(reason: Reason) -> u8 {
         R::Starts => STARTS,
         R::Withdraw | R::WithdrawAnswer => WITHDRAW,
         R::Plocks => PLOCKS,
+        R::Other => OTHER,
     }
 }
 
@@ -92,6 +95,7 @@ pub const fn word(code: u8) -> &'static str {
         STARTS => "starts",
         WITHDRAW => "withdraw",
         PLOCKS => "plocks",
+        OTHER => "other",
         _ => "unknown",
     }
 }
@@ -207,8 +211,14 @@ pub fn what(wait: &Wait, now: Time) -> String {
         }
         R::Plocks => format!("the state of POSIX locks from {who}"),
         R::WithdrawAnswer => format!("{who} to stop, before gfs2's withdraw is answered"),
+        R::Other if wait.nodes.is_empty() => UNKNOWN_WAIT.to_owned(),
+        R::Other => format!("{UNKNOWN_WAIT}, about {who}"),
     }
 }
+
+/// The daemon is newer than this tool.
+const UNKNOWN_WAIT: &str =
+    "something that this dlm_tool has no words for, as it is older than the daemon";
 
 fn write(wait: &Wait) -> String {
     let Some(write) = &wait.write else { return String::new() };
@@ -221,6 +231,7 @@ fn write(wait: &Wait) -> String {
         WriteKind::Release => " to let the lockspace go".to_owned(),
         WriteKind::EventDone => " to take the answer to its uevent".to_owned(),
         WriteKind::AckWithdraw => " to take the answer to gfs2's withdraw".to_owned(),
+        WriteKind::Other => " to take a write that this dlm_tool has no words for".to_owned(),
     };
     let failed = match (&write.error, write.failures) {
         (_, 0) => String::new(),
@@ -317,6 +328,9 @@ fn general_advice(wait: &Wait, state: &State) -> &'static str {
             "unmount and mount the file system here, which brings a new transfer"
         }
         R::Plocks => "nothing while it lasts; see dlm_controld on that node if it does not end",
+        R::Other => {
+            "use the dlm_tool that came with the daemon; `dlm_tool dump` has the daemon's own words"
+        }
     }
 }
 

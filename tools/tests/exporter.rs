@@ -7,7 +7,8 @@ use dlm_tools::exporter::{Cause, Failures, Reading, page};
 use dlmcontrol::Client;
 use dlmcontrol::proto::{Command, Header};
 use dlmcontrol::state::{
-    Bucket, LockspaceState, Meters, Reason, Slot, SlotsKnown, State, Time, Timing, Wait, WriteKind,
+    Bucket, DaemonPhase, LockspaceState, Meters, Reason, Slot, SlotsKnown, State, Time, Timing,
+    Wait, WriteKind,
 };
 use expect_test::expect_file;
 use std::collections::BTreeSet;
@@ -173,6 +174,28 @@ fn a_page_has_bounds() {
     assert_eq!(page.matches("\ndlm_lockspace_info{").count(), 256);
     assert!(page.contains("\ndlm_lockspaces 300\n"));
     assert!(page.contains("\ndlm_exporter_left_out{what=\"lockspaces\"} 44\n"));
+}
+
+#[test]
+fn words_of_a_newer_daemon_and_old_state_are_shown() {
+    let mut state = fencing();
+    assert!(text(Ok(state.clone())).contains("\ndlm_daemon_state_age_seconds 0\n"));
+    state.stale_ms = Some(12_500);
+    state.daemon.phase = DaemonPhase::Other;
+    for lockspace in &mut state.lockspaces {
+        lockspace.state = LockspaceState::Other;
+        lockspace.waits.iter_mut().for_each(|wait| wait.reason = Reason::Other);
+    }
+    let page = text(Ok(state));
+    for line in [
+        "dlm_daemon_state_age_seconds 12.5",
+        "dlm_daemon_phase{phase=\"other\"} 1",
+        "dlm_daemon_phase{phase=\"running\"} 0",
+        "dlm_lockspace_state{lockspace=\"fs\",state=\"other\"} 1",
+        "dlm_lockspace_waiting{lockspace=\"fs\",reason=\"other\"} 1",
+    ] {
+        assert!(page.contains(&format!("\n{line}\n")), "no {line} in:\n{page}");
+    }
 }
 
 /// A name that would end its label, or its line, does not.

@@ -94,6 +94,40 @@ fn calm_is_explained_too() {
     );
 }
 
+/// Of a daemon that is busy or hangs only its last state is known.
+#[test]
+fn old_state_is_told_as_old() {
+    let mut state = calm();
+    state.stale_ms = Some(12_000);
+    verdict(
+        &state,
+        None,
+        &expect![
+            "3 no answer: dlm_controld is busy or hangs; 12 s ago it said: running: 2 lockspaces"
+        ],
+    );
+    let text = explain::explain(&state, Some("fs")).unwrap();
+    let first = "The daemon's event loop DOES NOT ANSWER. What follows it said 12 s ago.\n";
+    assert!(text.starts_with(first), "{text}");
+}
+
+/// The daemon is newer than this tool.
+#[test]
+fn what_a_newer_daemon_waits_for_is_no_error() {
+    let text = include_str!("../../controld/src/control/testdata/state.json");
+    let text = text.replace("\"reason\": \"fencing\"", "\"reason\": \"sunspots\"");
+    let state: State = serde_json::from_str(&text).unwrap();
+    verdict(
+        &state,
+        Some("fs"),
+        &expect![
+            "29 other: lockspace fs waits for something that this dlm_tool has no words for, as it is older than the daemon, about node 3, for 6.0 s now"
+        ],
+    );
+    let text = explain::explain(&state, Some("fs")).unwrap();
+    assert!(text.contains("use the dlm_tool that came with the daemon"), "{text}");
+}
+
 #[test]
 fn merge_names_who_must_be_reset() {
     let mut state = calm();

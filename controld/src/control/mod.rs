@@ -63,6 +63,8 @@ pub use request::fuzz_request;
 pub struct Published {
     /// State of the core.
     pub snapshot: Snapshot,
+    /// When it was taken.
+    pub taken: Instant,
     /// Process ids of running fence agents by victim: the operating system's names for what the core knows by token.
     pub agents: BTreeMap<NodeId, u32>,
     /// Agents that were killed and whose end is not known yet.

@@ -1,6 +1,7 @@
 //! The query socket: one request, one answer, close. Served by a thread of its own, so that no client's slowness reaches
 //! the driver. The driver makes the state that is shown when it is asked, once for all clients that wait; a driver that
-//! does not answer in time (it never blocks) leaves them with the state that it published last.
+//! does not answer in time (it never blocks) leaves them with the state that it published last, and the document says how old
+//! that is.
 
 use super::listener::{self, Rooms, Served};
 use super::peer::{Access, Peer, Trust};
@@ -113,14 +114,26 @@ pub async fn serve_queries(listener: UnixListener, sources: Sources) {
 struct Queries {
     sources: Arc<Sources>,
     texts: Arc<Semaphore>,
-    newest: Arc<Mutex<Option<Newest>>>,
+    newest: Arc<Mutex<Newest>>,
 }
 
-/// What the driver has told last.
+/// The last question to the driver.
+#[derive(Default)]
 struct Newest {
     /// When it was asked.
-    asked: Instant,
+    asked: Option<Instant>,
+    /// What is shown since then.
+    shown: Shown,
+    /// When the last question was asked that the driver has answered, milliseconds since boot.
+    answered_ms: u64,
+}
+
+/// What a query is answered from.
+#[derive(Clone, Default)]
+struct Shown {
     state: Arc<Published>,
+    /// How old it was when the driver should have answered; `None`: the driver has answered.
+    stale_ms: Option<u64>,
 }
 
 impl Queries {
@@ -135,31 +148,44 @@ impl Queries {
 }
 
 impl Queries {
-    /// The state at a moment after the request came. However many clients ask, the driver is asked one question at a
-    /// time, and its answer serves all who came before the question.
-    async fn state(&self) -> Arc<Published> {
+    /// The state at a moment after the request came, or the last one. However many clients ask, the driver is asked one
+    /// question at a time, and its answer, or its silence, serves all who came before the question.
+    async fn state(&self) -> Shown {
         let published = Arc::clone(&self.sources.published.borrow());
         if published.phase != DaemonPhase::Running {
-            return published;
+            return Shown { state: published, stale_ms: None };
         }
         let came = Instant::now();
         let mut newest = self.newest.lock().await;
-        if let Some(known) = newest.as_ref().filter(|known| known.asked >= came) {
-            return Arc::clone(&known.state);
+        if newest.asked.is_none_or(|asked| asked < came) {
+            newest.asked = Some(Instant::now());
+            let asked_ms = (self.sources.clock)().boot_ms;
+            newest.shown = match self.ask().await {
+                Some(state) => {
+                    newest.answered_ms = asked_ms;
+                    Shown { state, stale_ms: None }
+                }
+                None => self.last(newest.answered_ms),
+            };
         }
-        let asked = Instant::now();
+        newest.shown.clone()
+    }
+
+    async fn ask(&self) -> Option<Arc<Published>> {
         let (reply, answered) = oneshot::channel();
         let ask = async {
             self.sources.commands.send(Command::State { reply }).await.ok()?;
             answered.await.ok()
         };
-        match timeout(STATE_MAX, ask).await {
-            Ok(Some(state)) => {
-                *newest = Some(Newest { asked, state: Arc::clone(&state) });
-                state
-            }
-            Ok(None) | Err(_) => Arc::clone(&self.sources.published.borrow()),
-        }
+        timeout(STATE_MAX, ask).await.ok().flatten()
+    }
+
+    /// What was published last. It was the newest when it was taken, and still when the driver said so.
+    fn last(&self, answered_ms: u64) -> Shown {
+        let state = Arc::clone(&self.sources.published.borrow());
+        let true_ms = answered_ms.max(state.taken.as_nanos() / NANOS_PER_MS);
+        let age = (self.sources.clock)().boot_ms.saturating_sub(true_ms);
+        Shown { state, stale_ms: Some(age) }
     }
 }
 
@@ -176,8 +202,9 @@ impl Queries {
                 answer::document(proto::Command::History, &history)
             }
             Query::State => {
-                let published = self.state().await;
-                let mut state = state::state(&published, sources.started, (sources.clock)());
+                let shown = self.state().await;
+                let mut state = state::state(&shown.state, sources.started, (sources.clock)());
+                state.stale_ms = shown.stale_ms;
                 state.meters = Some(sources.meters.document());
                 answer::document(proto::Command::State, &state)
             }
@@ -188,7 +215,7 @@ impl Queries {
             | Query::Lockspaces { .. }
             | Query::LockspaceNodes { .. }
             | Query::Status => {
-                let published = self.state().await;
+                let published = self.state().await.state;
                 let monotime = (sources.clock)().boot_ms / MS_PER_SECOND;
                 answer::state(query, &Clocked { published: &published, monotime })
             }

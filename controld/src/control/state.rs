@@ -25,6 +25,8 @@ pub(crate) fn state(published: &Published, started: Time, now: Time) -> State {
     State {
         schema_version: SCHEMA_VERSION,
         now,
+        // The query thread knows.
+        stale_ms: None,
         daemon: Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             build: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),

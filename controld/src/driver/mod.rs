@@ -292,6 +292,7 @@ impl Driver {
     fn publish_as(&self, phase: DaemonPhase) {
         let published = Published {
             snapshot: self.core.snapshot(),
+            taken: clock::now().mono,
             agents: self.children.agents.pids(),
             zombies: self.children.agents.killed(),
             config: Arc::clone(&self.config_text),

@@ -71,6 +71,7 @@ families! {
     PROTOCOL = gauge("dlm_protocol_info", &["version"], "1; the protocol that all daemons run. Absent until it is settled.");
     STARTED = gauge("dlm_daemon_start_time_seconds", &[], "When the daemon began, in seconds since 1970.");
     PHASE = gauge("dlm_daemon_phase", &["phase"], "1 for the phase of the daemon's life that it is in, 0 for the others.");
+    STALE = gauge("dlm_daemon_state_age_seconds", &[], "0: all here is of now. Else the daemon's event loop did not answer within a second, and this is how old its state on this page is.");
     DAEMON_WAITING = gauge("dlm_daemon_waiting", &["reason"], "1: the daemon as a whole waits for this; the reasons are those of docs/json.md.");
     DAEMON_SINCE = gauge("dlm_daemon_waiting_since_timestamp_seconds", &["reason"], "Since when; absent while it does not wait for this.");
 

@@ -57,7 +57,7 @@ pub(crate) fn fill(page: &mut Page, state: &State) {
 fn doing(page: &mut Page, lockspace: &Lockspace) {
     let name = lockspace.name.as_str();
     page.set(family::LOCKSPACE_INFO, &[name, &lockspace.id], 1.0);
-    for state in STATES {
+    for state in STATES.into_iter().chain([lockspace.state]) {
         page.flag(family::LOCKSPACE_STATE, &[name, &word(&state)], state == lockspace.state);
     }
     page.flag(family::WITHOUT_QUORUM, &[name], lockspace.without_quorum);

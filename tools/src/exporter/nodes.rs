@@ -92,5 +92,6 @@ const fn outcome(outcome: Outcome) -> &'static str {
         Outcome::Exited(_) => "failed",
         Outcome::Signalled(_) => "signalled",
         Outcome::NotStarted(_) => "not_started",
+        Outcome::Other => "other",
     }
 }

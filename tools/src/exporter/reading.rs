@@ -73,9 +73,10 @@ fn daemon(page: &mut Page, state: &State) {
     let daemon = &state.daemon;
     page.set(family::BUILD, &[&daemon.version, &daemon.build], 1.0);
     page.set(family::STARTED, &[], seconds(daemon.started));
-    for phase in PHASES {
+    for phase in PHASES.into_iter().chain([daemon.phase]) {
         page.flag(family::PHASE, &[&word(&phase)], phase == daemon.phase);
     }
+    page.set(family::STALE, &[], Duration::from_millis(state.stale_ms.unwrap_or(0)).as_secs_f64());
     let waits = Waiting { now: family::DAEMON_WAITING, since: family::DAEMON_SINCE };
     waits.fill(page, &[], &DAEMON_REASONS, &state.cluster.waits);
 }
