@@ -229,6 +229,16 @@ impl Plocks {
             );
             return;
         };
+        // Between the owner's OWN and its OWN of nobody, it alone can know of a lock that others do not have.
+        if from != voice.us && entry.owner != Owner::Node(from) {
+            let text = format!(
+                "receive sync from {from} ignored: the owner of {:x} here is {}",
+                info.number,
+                entry.owner.number()
+            );
+            voice.error(text, out);
+            return;
+        }
         let known = if from == voice.us {
             entry.resource.synced(info)
         } else if matches!(said, Said::SyncLock(_)) {
@@ -318,6 +328,16 @@ impl Plocks {
 }
 
 impl Entry {
+    /// Who waits here may get its lock now. While an owner hands the resource over, only a part of its locks and waiters may
+    /// be known here, and what the owner itself granted would come too late for its SYNC messages.
+    pub(super) fn may_grant(&self, us: NodeId) -> bool {
+        match self.owner {
+            Owner::Nobody { established } => established,
+            Owner::Node(node) => node == us,
+            Owner::Unknown => false,
+        }
+    }
+
     /// Nobody has a lock, and this node may say so.
     fn is_idle_at(&self, us: NodeId) -> bool {
         let by_us = matches!(self.owner, Owner::Nobody { .. }) || self.owner == Owner::Node(us);

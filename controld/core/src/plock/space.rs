@@ -378,8 +378,10 @@ impl Plocks {
         let mut orphans: Vec<Asked> = Vec::new();
         for (_, entry) in self.resources.iter_mut() {
             purged = purged.saturating_add(entry.resource.purge(node));
-            entry.resource.run_waiters(&mut granted);
             orphans.extend(orphan(entry, node));
+            if entry.may_grant(voice.us) {
+                entry.resource.run_waiters(&mut granted);
+            }
         }
         for info in granted.into_iter().filter(|info| info.node == voice.us) {
             self.results.granted(info, out);
