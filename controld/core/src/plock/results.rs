@@ -10,6 +10,7 @@
 use crate::effect::Effect;
 use crate::out::Out;
 use crate::plock::PlockInfo;
+use crate::plock::space::EINTR;
 use alloc::collections::VecDeque;
 
 /// The place of a request in the order of answers.
@@ -95,6 +96,18 @@ impl Results {
     /// A member has failed: nothing more reaches the kernel until `release`.
     pub(super) fn hold(&mut self) {
         self.holding = true;
+    }
+
+    /// A process closes a file: what it was granted and not told, it has no more. A killed one is not told anything, so
+    /// what is held back is bounded by the processes that live.
+    pub(super) fn close(&mut self, info: &PlockInfo, out: &mut Out<'_>) {
+        self.held.retain(|held| {
+            let ends = held.wait && (held.number, held.owner) == (info.number, info.owner);
+            if ends {
+                out.push(Effect::PlockResult(PlockInfo { result: -EINTR, ..*held }));
+            }
+            !ends
+        });
     }
 
     /// A start is decided: whoever failed is fenced.

@@ -22,6 +22,8 @@ use alloc::vec::Vec;
 
 /// Linux' ENOENT: nothing to unlock or to cancel.
 pub(super) const ENOENT: i32 = 2;
+/// Linux' EINTR: whoever waited has closed the file, and is dead as a rule.
+pub(super) const EINTR: i32 = 4;
 /// Linux' EAGAIN: a conflicting lock, and the request does not wait.
 const EAGAIN: i32 = 11;
 /// Linux' EEXIST: what the C daemon says where it does not know the lockspace.
@@ -149,6 +151,9 @@ impl Plocks {
             voice.detail(format!("plock_read_count {number} time {seconds}.{millis:03} s"), out);
         }
         let asked = self.results.asked(info);
+        if info.is_close() {
+            self.results.close(&info, out);
+        }
         let backwards = info.start > info.end;
         if matches!(info.op, Op::Unknown(_)) || backwards {
             self.results.finish(&asked, -EINVAL, out);
@@ -157,6 +162,28 @@ impl Plocks {
         } else if self.is_synchronised() {
             self.take(asked, voice, out);
         } else {
+            self.hold(asked, out);
+        }
+    }
+
+    /// Keep a request until we are synchronised. A CLOSE ends what its process waits for: a node that stays without the
+    /// state for long would keep the requests of all processes that were killed meanwhile.
+    fn hold(&mut self, asked: Asked, out: &mut Out<'_>) {
+        let info = asked.info;
+        if !info.is_close() {
+            self.held.push_back(asked);
+            return;
+        }
+        let same = |other: &Asked| {
+            (other.info.number, other.info.owner) == (info.number, info.owner)
+                && other.info.op == Op::Lock
+        };
+        for waiter in self.held.iter().filter(|other| same(other) && other.info.wait) {
+            self.results.finish(waiter, -EINTR, out);
+        }
+        self.held.retain(|other| !same(other) || !other.info.wait);
+        // Before we are synchronised nobody here has a lock: there is something to close only if one is asked for.
+        if self.held.iter().any(same) {
             self.held.push_back(asked);
         }
     }
