@@ -93,6 +93,9 @@ impl Lockspace {
                 return;
             }
             self.send_start(world, out);
+            // Not only once it is decided: the STARTs that complete it may be in our queue behind a partition that the daemon
+            // group has shown us already. Who was told at the merge that we hold nothing would spare us the fencing.
+            world.daemons.set_stateful();
         }
         let Some(newest) = self.changes.front() else { return };
         let hasty = world.mutated(Mutant::MissingStart) && newest.missing().len() == 1;
@@ -164,7 +167,6 @@ impl Lockspace {
         let joined = self.changes.iter().any(|change| !change.joined.is_empty());
         let Some(change) = self.changes.pop_front() else { return };
         self.changes.clear();
-        world.daemons.set_stateful();
         self.debug(
             out,
             format!("start_kernel cg {} member_count {}", change.seq, change.order.len()),

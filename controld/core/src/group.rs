@@ -30,7 +30,7 @@ pub(crate) struct Daemons {
     pub(crate) ring_wait: bool,
     pub(crate) run: Option<Run>,
     pub(crate) proposed: bool,
-    /// We have completed a barrier in this life: announced with our next PROTOCOL.
+    /// We have sent a START in this life, so our kernel may run a lockspace: announced with our next PROTOCOL.
     pub(crate) stateful: bool,
     /// Merged nodes outnumber clean ones; see `merge`.
     pub(crate) merge_wait: bool,
@@ -53,11 +53,11 @@ pub(crate) struct Daemon {
     /// Creation number: order of first sight.
     pub(crate) order: usize,
     pub(crate) membership: Membership,
-    /// Its last PROTOCOL said that it has run a lockspace.
+    /// Its last PROTOCOL said that it may run a lockspace.
     pub(crate) stateful: bool,
     /// It was in the group when we joined it: what it has run, it has run with our knowledge, so it cannot be a merge.
     pub(crate) there_before_us: bool,
-    /// We had run a lockspace when it came.
+    /// We had sent a START when it came.
     pub(crate) met_with_state: bool,
     /// It came with another partition: if it goes before it has told us anything, it may take knowledge of fencing along.
     pub(crate) has_past: bool,

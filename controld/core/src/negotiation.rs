@@ -42,7 +42,7 @@ impl Daemons {
         self.run.map(|run| run.daemon).unwrap_or_default()
     }
 
-    /// Our first barrier is complete: from now on a merge with another partition's state is no clean join.
+    /// A START of ours is on its way: from now on a merge with another partition's state is no clean join.
     pub(crate) fn set_stateful(&mut self) {
         self.stateful = true;
     }

@@ -17,6 +17,7 @@ scripts! {
     merged_node_without_state_is_a_clean_member
     member_that_was_away_is_renewed
     joiner_between_partitions_joins_anew
+    who_has_sent_a_start_merges_with_state
     procdown_with_fencing
     procdown_whose_daemon_left_in_order_is_fenced
     fipu_alone_without_startup_fencing
