@@ -74,7 +74,12 @@ impl Lockspace {
         if failed_after.is_some_and(|ring| !world.cluster.has_lost_since(node, ring)) {
             return false;
         }
-        let Some(daemon) = world.daemons.nodes.get(&node) else { return true };
+        let Some(daemon) = world.daemons.nodes.get(&node) else {
+            // Its daemon was gone before we came, its lockspace was not. The others may have dealt with it long ago, or not yet:
+            // they know nothing of our waiting for it, so it is ours to fence.
+            world.daemons.demand_fencing(node, &[world.setup.our_node], out);
+            return false;
+        };
         if daemon.victim.needs_fencing() {
             return false;
         }

@@ -23,7 +23,7 @@ pub(crate) struct Record {
     pub(crate) removed_seq: ChangeSeq,
     /// The newest change that a START of it was matched to.
     pub(crate) last_match: ChangeSeq,
-    /// A START of it was accepted and nothing has settled it since: it may have used the lockspace.
+    /// It was there before us, or a START of it was accepted, and nothing has settled it since: it may have used the lockspace.
     pub(crate) ran: bool,
     /// It ran, failed, and is not known to be fenced.
     pub(crate) need_fencing: bool,
@@ -52,13 +52,14 @@ impl History {
         self.records.get(&node).map_or(0, |record| record.incarnation)
     }
 
-    /// A node came.
-    pub(crate) fn added(&mut self, node: NodeId, seq: ChangeSeq) {
+    /// A node came; `before_us`: it was there when we joined, and may have used the lockspace.
+    pub(crate) fn added(&mut self, node: NodeId, seq: ChangeSeq, before_us: bool) {
         let order = self.records.len();
         let record = self.records.entry(node).or_insert_with(|| Record::new(order));
         record.member = true;
         record.incarnation = record.incarnation.wrapping_add(1);
         record.added_seq = seq;
+        record.ran |= before_us;
         record.last_match = ChangeSeq::default();
     }
 

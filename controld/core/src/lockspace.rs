@@ -306,7 +306,7 @@ impl Lockspace {
             let joined = confchg.joined.iter().any(|(joined, _)| joined == node);
             if joined || we_joined {
                 self.debug(out, format!("add_change cg {seq} joined nodeid {node}"));
-                self.history.added(*node, seq);
+                self.history.added(*node, seq, we_joined && *node != our_node);
             }
         }
         if we_joined {

@@ -18,6 +18,7 @@ scripts! {
     member_that_was_away_is_renewed
     joiner_between_partitions_joins_anew
     who_has_sent_a_start_merges_with_state
+    member_whose_daemon_was_gone_before_us_is_fenced
     procdown_with_fencing
     procdown_whose_daemon_left_in_order_is_fenced
     fipu_alone_without_startup_fencing
