@@ -44,11 +44,32 @@ fn what_was_started_after_a_meeting_is_no_merge() {
     storms(SEED..SEED + 1, Shape::default());
 }
 
+/// Told at the merge that it holds nothing, it starts all the same, by STARTs from before the partition.
+#[test]
+fn who_has_sent_a_start_may_hold_state() {
+    const SEED: u64 = 795_542_900_006_869;
+    storms(SEED..SEED + 1, Shape::default());
+}
+
+/// Its daemon had left the other daemons before we came, its lockspace had not.
+#[test]
+fn a_member_whose_daemon_was_gone_before_us_is_waited_for() {
+    const SEED: u64 = 600_000_000_084_907;
+    storms(SEED..SEED + 1, Shape::default());
+}
+
 /// What the onlooker once took for a broken promise: a member that is ahead of what we have been shown, a clean leaver whose
-/// kernel has not heard of it yet, a leave after a failure.
+/// kernel has not heard of it yet, a leave after a failure, a START behind our own leave, one of a member that cannot know what
+/// another one waits for.
 #[test]
 fn the_onlooker_knows_who_could_know_what() {
-    for seed in [795_542_454_464_520, 795_542_810_380_779, 795_542_800_137_855] {
+    for seed in [
+        795_542_454_464_520,
+        795_542_810_380_779,
+        795_542_800_137_855,
+        795_542_900_075_526,
+        795_542_900_091_157,
+    ] {
         storms(seed..seed + 1, Shape::default());
     }
 }

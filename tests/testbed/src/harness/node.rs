@@ -73,6 +73,8 @@ pub(super) struct SeenStart {
 pub(super) struct Instance {
     pub(super) node: NodeId,
     pub(super) boot: u64,
+    /// The membership with which it entered its group last.
+    pub(super) joined: ConfigId,
     pub(super) fate: Fate,
 }
 

@@ -66,8 +66,12 @@ impl World {
             .filter(|(_, reason)| reason.is_failure())
             .filter_map(|(node, _)| Some((*node, self.kernel_comm_of(id, group, *node)?)))
             .collect();
+        let joins = change.joined.contains(&(id, JoinReason::Join));
+        if joins {
+            self.note_join(id, group, config);
+        }
         let Some(daemon) = self.daemon_mut(id) else { return };
-        if change.joined.contains(&(id, JoinReason::Join)) {
+        if joins {
             daemon.views.insert(group.clone(), View::default());
         }
         if change.left.contains(&(id, LeaveReason::Leave)) {
@@ -85,6 +89,16 @@ impl World {
         let nodes_changed = change.left.iter().any(|(_, r)| *r == LeaveReason::NodeDown)
             || change.joined.iter().any(|(_, r)| *r == JoinReason::NodeUp);
         view.ring_pending |= nodes_changed;
+    }
+
+    /// The present life of a lockspace has entered its group.
+    fn note_join(&mut self, id: NodeId, group: &Group, config: ConfigId) {
+        let Group::Lockspace(name) = group else { return };
+        let lockspace = self.nodes.get(&id).and_then(|host| host.kernel.lockspace(name));
+        let instance = lockspace.map(|lockspace| lockspace.instance);
+        if let Some(life) = instance.and_then(|instance| self.instances.get_mut(&instance)) {
+            life.joined = config;
+        }
     }
 
     /// Number of the comm under which our kernel's lockspace has a member.
@@ -140,12 +154,10 @@ impl World {
                 wrong.push(format!("the comm of failed {node} is neither gone nor renewed"));
             }
         }
-        // A daemon that dies leaves one group after the other. Who joins the lockspace after it has left that, and
-        // still sees it in the daemon group, cannot know.
-        let daemons = daemon.view(&Group::Daemon).map(|view| &view.members);
-        let unknowable = |node: &NodeId| {
-            daemons.is_some_and(|members| members.contains(node)) && !view.ever.contains(node)
-        };
+        if self.has_left(id, name) {
+            // Its leave has its place in the order already: what it says now goes nowhere.
+            return wrong;
+        }
         // It has left and joined again with us as a member, and been quick to start; we have yet to be shown so much as that.
         let ahead = |node: &NodeId| {
             let theirs = self.daemon(*node).and_then(|daemon| daemon.view(group));
@@ -154,9 +166,30 @@ impl World {
                 .is_some_and(|(config, members)| *config > view.config && members.contains(&id))
         };
         let alive = self.still_alive(name, &view.members).into_iter();
-        let known = alive.filter(|node| !unknowable(node) && !ahead(node));
+        let known = alive.filter(|node| self.can_know(id, group, *node) && !ahead(node));
         wrong.extend(known.map(|node| format!("node {node} has run it, is on and has not left")));
         wrong
+    }
+
+    /// The leave of this node's lockspace has been ordered.
+    fn has_left(&self, id: NodeId, name: &LockspaceName) -> bool {
+        let lockspace = self.nodes.get(&id).and_then(|host| host.kernel.lockspace(name));
+        let life = lockspace.and_then(|lockspace| self.instances.get(&lockspace.instance));
+        life.is_some_and(|life| life.fate == Fate::Clean)
+    }
+
+    /// From what this daemon has been shown it can tell that a node which runs the lockspace is to be waited for.
+    fn can_know(&self, id: NodeId, group: &Group, node: NodeId) -> bool {
+        let Some(daemon) = self.daemon(id) else { return false };
+        let ever = |group| daemon.view(group).is_some_and(|view: &View| view.ever.contains(&node));
+        // A daemon that dies leaves one group after the other. Who joins the lockspace after it has left that, and
+        // still sees it in the daemon group, cannot know.
+        let daemons = daemon.view(&Group::Daemon).map(|view| &view.members);
+        if daemons.is_some_and(|members| members.contains(&node)) && !ever(group) {
+            return false;
+        }
+        // With start-up fencing, nobody is left out who has never been seen. Without, it is left to those who have seen it.
+        self.fixed.startup_fencing.is_on() || daemon.views.keys().any(ever)
     }
 
     /// Without start-up fencing a cluster that begins anew knows nothing of a node that runs on from before: by choice.
@@ -174,6 +207,21 @@ impl World {
         if alive.into_iter().any(|node| !view.members.iter().any(|member| saw(member, node))) {
             self.forsaken.insert(name.clone());
         }
+    }
+
+    /// Promise 1 when a start is decided: what one of the members knows has held up its START, and with it all of them.
+    fn wrong_decision(&self, name: &LockspaceName, view: &View) -> Vec<NodeId> {
+        let group = Self::group(name);
+        let alive = self.still_alive(name, &view.members).into_iter();
+        let begun_before = |node: &NodeId| {
+            let lockspace = self.nodes.get(node).and_then(|host| host.kernel.lockspace(name));
+            let life = lockspace.and_then(|lockspace| self.instances.get(&lockspace.instance));
+            life.is_some_and(|life| life.joined <= view.config)
+        };
+        alive
+            .filter(begun_before)
+            .filter(|node| view.members.iter().any(|member| self.can_know(*member, &group, *node)))
+            .collect()
     }
 
     /// Nodes outside of a set whose lockspace has run and may hold locks: powered, not fenced, not left in order.
@@ -217,6 +265,11 @@ impl World {
             } else if !exact {
                 self.tell(|| format!("{id} EARLY: takes an older START of {member} for this one"));
             }
+        }
+        for node in self.wrong_decision(name, &view) {
+            self.broken(format!(
+                "promise 1: {id} starts {name} while {node}, which has run it, is on"
+            ));
         }
         let earlier = self.started_sets.entry(view.config).or_insert_with(|| members.clone());
         if *earlier != members {
