@@ -214,11 +214,11 @@ impl Cluster {
 
     /// Hand out the next write about nodes, unless its node is `busy`: named by a start that the kernel is just being given.
     /// The kernel notes the entry of each member then, and would note the new one for a node that has died.
-    pub(crate) fn pump(&mut self, busy: &BTreeSet<NodeId>, out: &mut Out<'_>) {
+    pub(crate) fn pump(&mut self, busy: impl FnOnce(NodeId) -> bool, out: &mut Out<'_>) {
         let our_node = self.our_node;
         self.comms.pump(
             out.now.mono,
-            |write| !busy.contains(&write.node()),
+            |write| !busy(write.node()),
             |write| {
                 let write = match write {
                     CommWrite::Add { node, addresses } => KernelWrite::AddComm {

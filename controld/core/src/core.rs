@@ -4,7 +4,8 @@
 
 use crate::effect::{Effect, KernelWrite, Lane};
 use crate::event::{Confchg, Event, Token};
-use crate::lockspace::{Lockspace, Phase};
+use crate::go_on::Touched;
+use crate::lockspace::Lockspace;
 use crate::message::{Message, Packet};
 use crate::options::Setup;
 use crate::out::Out;
@@ -14,7 +15,7 @@ use crate::snapshot::Snapshot;
 use crate::types::{GlobalId, Group, Instant, LockspaceName, NodeId, Now};
 use crate::waiting::{Waited, WriteKind};
 use crate::world::World;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -25,13 +26,17 @@ pub struct Core {
     pub(crate) world: World,
     pub(crate) lockspaces: BTreeMap<LockspaceName, Lockspace>,
     /// The lockspace of each id that the kernel names in requests for POSIX locks.
-    ids: BTreeMap<GlobalId, LockspaceName>,
+    pub(crate) ids: BTreeMap<GlobalId, LockspaceName>,
     pub(crate) runs: Runs,
     created: u64,
     tokens: u64,
     /// Answers to uevents of lockspaces that we do not know, on their way to the kernel.
     pub(crate) strays: BTreeMap<Token, Stray>,
-    /// Everything that is waited for after the last step.
+    /// The lockspace of each write that the kernel has. These two spare a walk over all lockspaces in every step.
+    pub(crate) writing: BTreeMap<Token, LockspaceName>,
+    /// When which lockspace has something to do.
+    pub(crate) deadlines: BTreeSet<(Instant, LockspaceName)>,
+    /// What the daemon and its dealings with nodes wait for after the last step; lockspaces note theirs themselves.
     pub(crate) waits: Vec<Waited>,
     pub(crate) now: Instant,
     /// An effect that ends the daemon was asked for: nothing more is done.
@@ -43,16 +48,7 @@ pub struct Core {
 pub(crate) struct Stray {
     pub(crate) name: LockspaceName,
     pub(crate) write: WriteKind,
-}
-
-/// Whom an event may let go on.
-enum Touched {
-    /// Everybody.
-    All,
-    /// One lockspace.
-    One(LockspaceName),
-    /// Nobody.
-    Nobody,
+    pub(crate) since: Instant,
 }
 
 impl Core {
@@ -67,6 +63,8 @@ impl Core {
             created: 0,
             tokens: 0,
             strays: BTreeMap::new(),
+            writing: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
             waits: Vec::new(),
             now: Instant::default(),
             ended: false,
@@ -94,12 +92,9 @@ impl Core {
         let touched = self.handle(event, &mut out);
         if !matches!(touched, Touched::Nobody) {
             self.go_on(&touched, &mut out);
-        }
-        self.tokens = tokens;
-        // The end of a transfer of POSIX locks lets nobody go on, but is no longer waited for.
-        if !matches!(touched, Touched::Nobody) || !self.waits.is_empty() {
             self.note_waits();
         }
+        self.tokens = tokens;
         self.ended = effects.iter().skip(first_new).any(|effect| {
             matches!(
                 effect,
@@ -114,9 +109,14 @@ impl Core {
     /// When `Event::Deadline` is due, if at all. Recomputed after every step.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let lanes = self.lockspaces.values().filter_map(Lockspace::deadline);
+        let lockspaces = self.deadlines.first().map(|(at, _)| *at);
         let daemons = self.world.daemons.deadline(&self.world.setup, self.now);
-        lanes.chain(daemons).chain(self.world.cluster.deadline()).chain(self.runs.deadline()).min()
+        lockspaces
+            .into_iter()
+            .chain(daemons)
+            .chain(self.world.cluster.deadline())
+            .chain(self.runs.deadline())
+            .min()
     }
 
     /// The state as plain data.
@@ -262,11 +262,17 @@ impl Core {
                 Touched::All
             }
             Group::Lockspace(name) => {
-                if let Some(lockspace) = self.lockspaces.get_mut(&name) {
-                    lockspace.message(from, packet, length, &self.world, out);
+                let Some(lockspace) = self.lockspaces.get_mut(&name) else {
+                    return Touched::One(name);
+                };
+                lockspace.message(from, packet, length, &self.world, out);
+                if packet.message.is_about_plocks() {
+                    // Nothing ever waits for a word about POSIX locks, but for the end of a transfer.
+                    lockspace.note(out.now.mono, &mut self.deadlines);
+                    Touched::Nobody
+                } else {
+                    Touched::One(name)
                 }
-                // Nothing ever waits for a word about POSIX locks.
-                if packet.message.is_about_plocks() { Touched::Nobody } else { Touched::One(name) }
             }
         }
     }
@@ -311,7 +317,10 @@ impl Core {
     fn plock_request(&mut self, info: PlockInfo, out: &mut Out<'_>) {
         let name = self.ids.get(&info.fsid);
         match name.and_then(|name| self.lockspaces.get_mut(name)) {
-            Some(lockspace) => lockspace.plock_request(info, &self.world, out),
+            Some(lockspace) => {
+                lockspace.plock_request(info, &self.world, out);
+                lockspace.note(out.now.mono, &mut self.deadlines);
+            }
             // The kernel waits for it all the same.
             None if !info.is_close() => {
                 let off = !self.world.setup.fixed.plock.is_on();
@@ -345,7 +354,7 @@ impl Core {
         Touched::One(name)
     }
 
-    fn create(&mut self, name: LockspaceName, out: &mut Out<'_>) {
+    pub(crate) fn create(&mut self, name: LockspaceName, out: &mut Out<'_>) {
         self.created = self.created.wrapping_add(1);
         let options = self.world.setup.lockspaces.get(&name).cloned().unwrap_or_default();
         let mut lockspace = Lockspace::new(
@@ -358,6 +367,7 @@ impl Core {
         if self.world.daemons.is_settled() {
             lockspace.begin_join(out);
         }
+        lockspace.note(out.now.mono, &mut self.deadlines);
         self.ids.insert(lockspace.global_id, name.clone());
         self.lockspaces.insert(name, lockspace);
     }
@@ -369,8 +379,7 @@ impl Core {
                 out.error(format!("offline uevent for unknown lockspace {name}: let it go"));
                 let token =
                     out.kernel(Lane::Lockspace(name.clone()), KernelWrite::EventDone { result: 0 });
-                self.strays
-                    .insert(token, Stray { name: name.clone(), write: WriteKind::EventDone });
+                self.note_stray(token, &name, WriteKind::EventDone, out);
             }
         }
         Touched::One(name)
@@ -394,8 +403,8 @@ impl Core {
         if self.world.cluster.kernel_done(token, result.clone(), out) {
             return Touched::All;
         }
-        let owner = self.lockspaces.values_mut().find(|lockspace| lockspace.owns(token));
-        match owner {
+        let owner = self.writing.remove(&token).and_then(|name| self.lockspaces.get_mut(&name));
+        match owner.filter(|lockspace| lockspace.owns(token)) {
             Some(lockspace) => {
                 lockspace.kernel_done(token, result, out);
                 Touched::One(lockspace.name.clone())
@@ -411,62 +420,7 @@ impl Core {
             None => {
                 let token =
                     out.kernel(Lane::Lockspace(name.clone()), KernelWrite::AckWithdraw { table });
-                self.strays
-                    .insert(token, Stray { name: name.clone(), write: WriteKind::AckWithdraw });
-            }
-        }
-    }
-
-    /// Let one lockspace go on.
-    fn advance(&mut self, name: &LockspaceName, out: &mut Out<'_>) {
-        let Some(lockspace) = self.lockspaces.get_mut(name) else { return };
-        lockspace.advance(&mut self.world, out);
-        if let Some(token) = lockspace.settle_withdraws(&self.world, out) {
-            self.strays.insert(token, Stray { name: name.clone(), write: WriteKind::AckWithdraw });
-        }
-    }
-
-    /// Everything that the event may have made possible.
-    fn go_on(&mut self, touched: &Touched, out: &mut Out<'_>) {
-        let World { setup, cluster, daemons } = &mut self.world;
-        daemons.fence_work(cluster, setup, out);
-        match touched {
-            Touched::All => {
-                let names: Vec<LockspaceName> = self.lockspaces.keys().cloned().collect();
-                for name in names {
-                    self.advance(&name, out);
-                }
-            }
-            Touched::One(name) => self.advance(name, out),
-            Touched::Nobody => {}
-        }
-        // A lockspace may have asked for the fencing of a node.
-        let World { setup, cluster, daemons } = &mut self.world;
-        daemons.fence_work(cluster, setup, out);
-        if cluster.has_work() {
-            let busy = self.lockspaces.values().flat_map(Lockspace::starting).collect();
-            cluster.pump(&busy, out);
-        }
-        self.runs.go_on(&self.world, out);
-        self.forget_gone(out);
-    }
-
-    fn forget_gone(&mut self, out: &mut Out<'_>) {
-        let gone: Vec<(LockspaceName, bool)> = self
-            .lockspaces
-            .values()
-            .filter_map(|lockspace| match lockspace.phase {
-                Phase::Gone { again } => Some((lockspace.name.clone(), again)),
-                _ => None,
-            })
-            .collect();
-        for (name, again) in gone {
-            if let Some(lockspace) = self.lockspaces.remove(&name) {
-                self.ids.remove(&lockspace.global_id);
-            }
-            out.push(Effect::Retire(name.clone()));
-            if again {
-                self.create(name, out);
+                self.note_stray(token, name, WriteKind::AckWithdraw, out);
             }
         }
     }

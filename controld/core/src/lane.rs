@@ -112,9 +112,17 @@ impl<W: Clone> Queue<W> {
         }
     }
 
+    /// The write that the driver has.
+    pub(crate) fn running(&self) -> Option<Token> {
+        match self.current.as_ref()?.state {
+            State::Running(token) => Some(token),
+            State::Pause(_) => None,
+        }
+    }
+
     /// The token is of the write that runs now.
     pub(crate) fn owns(&self, token: Token) -> bool {
-        self.current.as_ref().is_some_and(|current| current.state == State::Running(token))
+        self.running() == Some(token)
     }
 
     /// A completion has come.

@@ -28,6 +28,7 @@ mod fence_work;
 mod fencing;
 mod fipu;
 mod gate;
+mod go_on;
 mod group;
 mod history;
 mod lane;

@@ -20,6 +20,7 @@ use crate::plock::{self, Plocks, Said, Service};
 use crate::slots::SlotMap;
 use crate::snapshot::Wait;
 use crate::types::{ChangeSeq, GlobalId, Group, Instant, LockspaceName, NodeId, RingId};
+use crate::waits::Noted;
 use crate::withdraw::Withdraws;
 use crate::world::World;
 use crate::writes::{Kernel, Write};
@@ -66,6 +67,7 @@ pub(crate) struct Lockspace {
     pub(crate) plocks: Plocks,
     pub(crate) wait: Option<Wait>,
     pub(crate) wait_since: Instant,
+    pub(crate) noted: Noted,
 }
 
 /// Where a lockspace is in its life.
@@ -127,6 +129,7 @@ impl Lockspace {
             plocks: Plocks::new(service),
             wait: None,
             wait_since: now,
+            noted: Noted::default(),
         }
     }
 
@@ -270,7 +273,9 @@ impl Lockspace {
 
     fn join_anew(&mut self, out: &mut Out<'_>) {
         let (options, service) = (self.options.clone(), self.plocks.service());
+        let noted = core::mem::take(&mut self.noted);
         *self = Self::new(self.number, self.name.clone(), options, service, out.now.mono);
+        self.noted = noted;
         self.begin_join(out);
     }
 

@@ -35,7 +35,7 @@ pub(crate) fn snapshot(core: &Core) -> Snapshot {
         stateful_merge_wait: daemons.merge_wait,
         nodes: nodes.into_iter().map(|(_, node)| node).collect(),
         startup_nodes: daemons.fencing.startup.iter().copied().collect(),
-        waits: core.waits.clone(),
+        waits: core.all_waits(),
         protocol: daemons.run.map(|run| run.daemon),
         lockspaces,
         runs: core.runs.snapshot(world.setup.our_node),

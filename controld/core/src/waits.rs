@@ -6,27 +6,56 @@ use crate::fence_work::Blocked;
 use crate::group::Membership;
 use crate::lockspace::{Lockspace, Phase};
 use crate::snapshot::Wait;
-use crate::types::NodeId;
+use crate::types::{Instant, LockspaceName, NodeId};
 use crate::waiting::{FenceWait, LaneState, LaneWait, Subject, Unknown, Waited, Waiting};
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
+/// What a lockspace waited for after the last step that concerned it, and when it wants to be called again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Noted {
+    waits: Vec<(Waiting, Instant)>,
+    deadline: Option<Instant>,
+}
+
 impl Core {
-    /// Take stock; what was waited for before keeps its time.
+    /// Everything that is waited for.
+    pub(crate) fn all_waits(&self) -> Vec<Waited> {
+        let lockspaces = self.lockspaces.values().flat_map(|lockspace| {
+            lockspace.noted.waits.iter().map(|(what, since)| Waited {
+                who: Subject::Lockspace(lockspace.name.clone()),
+                what: what.clone(),
+                since: *since,
+            })
+        });
+        let strays = self.strays.values().map(|stray| {
+            let state = LaneState::Running { failures: 0 };
+            Waited {
+                who: Subject::Lockspace(stray.name.clone()),
+                what: Waiting::Kernel(LaneWait { write: stray.write, state, queued: 0 }),
+                since: stray.since,
+            }
+        });
+        self.waits.iter().cloned().chain(lockspaces).chain(strays).collect()
+    }
+
+    /// Take stock of what the daemon waits for, lockspaces apart; what was waited for before keeps its time.
     pub(crate) fn note_waits(&mut self) {
         let mut found = Vec::new();
         self.daemon_waits(&mut found);
         self.node_waits(&mut found);
-        self.lockspace_waits(&mut found);
         let now = self.now;
-        let before = core::mem::take(&mut self.waits);
+        let mut before: BTreeMap<&Subject, Vec<&Waited>> = BTreeMap::new();
+        for old in &self.waits {
+            before.entry(&old.who).or_default().push(old);
+        }
         let since = |who: &Subject, what: &Waiting| {
-            let same = before.iter().find(|old| old.who == *who && old.what.is_like(what));
-            same.map_or(now, |old| old.since)
+            let same = before.get(who)?.iter().find(|old| old.what.is_like(what));
+            same.map(|old| old.since)
         };
         self.waits = found
             .into_iter()
-            .map(|(who, what)| Waited { since: since(&who, &what), who, what })
+            .map(|(who, what)| Waited { since: since(&who, &what).unwrap_or(now), who, what })
             .collect();
     }
 
@@ -131,36 +160,57 @@ impl Core {
             found.push((Subject::Node(*id), Waiting::Fence(wait)));
         }
     }
+}
 
-    fn lockspace_waits(&self, found: &mut Vec<(Subject, Waiting)>) {
-        for lockspace in self.lockspaces.values() {
-            let mut add = |what| found.push((Subject::Lockspace(lockspace.name.clone()), what));
-            match lockspace.phase {
-                Phase::Queued => add(Waiting::Queued),
-                Phase::Joining => add(Waiting::Join),
-                Phase::Rejoining => add(Waiting::Rejoin),
-                Phase::Leaving => add(Waiting::Leave),
-                Phase::Member | Phase::Releasing { .. } | Phase::Gone { .. } => {}
-            }
-            if let Some(wait) = &lockspace.wait {
-                add(Waiting::Change(wait.clone()));
-            }
-            if let Some(lane) = lockspace.lane_wait().filter(|lane| !is_named(lane, lockspace)) {
-                add(Waiting::Kernel(lane));
-            }
-            let idle = lockspace.phase == Phase::Member && lockspace.changes.is_empty();
-            if let Some(from) = lockspace.plocks.awaited().filter(|_| idle && !lockspace.joining) {
-                add(Waiting::Plocks { from });
-            }
-            if let Some(awaited) = lockspace.withdraws.awaited() {
-                add(Waiting::WithdrawAnswer(awaited.clone()));
-            }
+impl Lockspace {
+    /// Take stock, after every step that concerned this lockspace; what was waited for before keeps its time.
+    pub(crate) fn note(
+        &mut self,
+        now: Instant,
+        deadlines: &mut BTreeSet<(Instant, LockspaceName)>,
+    ) {
+        let deadline = self.deadline();
+        if deadline != self.noted.deadline {
+            self.forget_deadline(deadlines);
+            deadlines.extend(deadline.map(|at| (at, self.name.clone())));
+            self.noted.deadline = deadline;
         }
-        for stray in self.strays.values() {
-            let state = LaneState::Running { failures: 0 };
-            let lane = LaneWait { write: stray.write, state, queued: 0 };
-            found.push((Subject::Lockspace(stray.name.clone()), Waiting::Kernel(lane)));
+        let before = core::mem::take(&mut self.noted.waits);
+        let since = |what: &Waiting| {
+            let same = before.iter().find(|(old, _)| old.is_like(what));
+            same.map_or(now, |(_, since)| *since)
+        };
+        self.noted.waits = self
+            .waits()
+            .map(|what| {
+                let since = since(&what);
+                (what, since)
+            })
+            .collect();
+    }
+
+    /// It is to be forgotten.
+    pub(crate) fn forget_deadline(&self, deadlines: &mut BTreeSet<(Instant, LockspaceName)>) {
+        if let Some(at) = self.noted.deadline {
+            deadlines.remove(&(at, self.name.clone()));
         }
+    }
+
+    fn waits(&self) -> impl Iterator<Item = Waiting> {
+        let life = match self.phase {
+            Phase::Queued => Some(Waiting::Queued),
+            Phase::Joining => Some(Waiting::Join),
+            Phase::Rejoining => Some(Waiting::Rejoin),
+            Phase::Leaving => Some(Waiting::Leave),
+            Phase::Member | Phase::Releasing { .. } | Phase::Gone { .. } => None,
+        };
+        let change = self.wait.clone().map(Waiting::Change);
+        let lane = self.lane_wait().filter(|lane| !is_named(lane, self)).map(Waiting::Kernel);
+        let idle = self.phase == Phase::Member && self.changes.is_empty() && !self.joining;
+        let plocks = self.plocks.awaited().filter(|_| idle);
+        let plocks = plocks.map(|from| Waiting::Plocks { from });
+        let withdraw = self.withdraws.awaited().cloned().map(Waiting::WithdrawAnswer);
+        life.into_iter().chain(change).chain(lane).chain(plocks).chain(withdraw)
     }
 }
 

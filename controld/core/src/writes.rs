@@ -60,13 +60,12 @@ impl Lockspace {
         }
     }
 
-    /// Members of a start that is with the kernel, or is about to be tried again.
-    pub(crate) fn starting(&self) -> impl Iterator<Item = NodeId> {
-        let plan = match self.lane.current() {
-            Some(Write::Start(plan)) => Some(plan),
-            _ => None,
-        };
-        plan.into_iter().flat_map(|plan| plan.incarnations.keys().copied())
+    /// A start with this member is with the kernel, or is about to be tried again.
+    pub(crate) fn is_starting_with(&self, node: NodeId) -> bool {
+        match self.lane.current() {
+            Some(Write::Start(plan)) => plan.incarnations.contains_key(&node),
+            _ => false,
+        }
     }
 
     /// Our stop has returned, and nothing else is on its way to the kernel.

@@ -4,6 +4,7 @@ use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
 use dlm_sim::campaign::{Campaign, Tally, command, name_seed_in_panics, real, tell_failure};
 use dlm_sim::plan::{Plan, Shape};
+use dlm_sim::scale::{Peers, measure, table};
 use dlm_sim::storm::{Story, run};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -39,6 +40,15 @@ enum What {
     },
     /// Run one seed again and tell what happens
     Replay(Replay),
+    /// What a death and a join cost, as a table with its growth
+    Scale {
+        /// Nodes
+        #[arg(long, value_delimiter = ',', default_value = "3,8,16,32,64,128", value_parser = clap::value_parser!(u32).range(3..=128))]
+        nodes: Vec<u32>,
+        /// Lockspaces
+        #[arg(long, value_delimiter = ',', default_value = "1,10,100,1000", value_parser = clap::value_parser!(u32).range(1..=1000))]
+        lockspaces: Vec<u32>,
+    },
 }
 
 #[derive(Args)]
@@ -93,6 +103,7 @@ fn main() -> anyhow::Result<ExitCode> {
         #[cfg(feature = "mutants")]
         What::Mutants { seeds, first } => mutants(seeds, first),
         What::Replay(options) => replay(&options),
+        What::Scale { nodes, lockspaces } => scale(&nodes, &lockspaces),
     }
 }
 
@@ -143,6 +154,18 @@ fn sum(tally: &Tally, elapsed: Duration) -> String {
         rate(tally.recoveries),
         tally.failures.len()
     )
+}
+
+fn scale(nodes: &[u32], lockspaces: &[u32]) -> anyhow::Result<ExitCode> {
+    let sizes = nodes.iter().flat_map(|n| lockspaces.iter().map(move |l| (*n, *l)));
+    let mut rows = Vec::new();
+    for (nodes, lockspaces) in sizes {
+        eprintln!("{nodes} nodes, {lockspaces} lockspaces");
+        let row = measure(nodes, lockspaces, Peers::Mirrored).map_err(anyhow::Error::msg)?;
+        rows.push(row);
+    }
+    print!("{}", table(&rows));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// From the clock: it only has to be another one each time.

@@ -467,7 +467,8 @@ impl World {
 }
 
 /// Defaults of spec/fencing.md section 1.
-const fn default_fixed() -> FixedOptions {
+#[must_use]
+pub const fn default_fixed() -> FixedOptions {
     FixedOptions {
         fencing: Switch::On,
         startup_fencing: Switch::On,
@@ -480,7 +481,8 @@ const fn default_fixed() -> FixedOptions {
 }
 
 /// Defaults of spec/fencing.md section 1.
-const fn default_dynamic() -> DynamicOptions {
+#[must_use]
+pub const fn default_dynamic() -> DynamicOptions {
     DynamicOptions {
         post_join_delay_seconds: 30,
         quorum_fencing: Switch::On,
