@@ -5,6 +5,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod driver;
+pub mod feed;
 pub mod fence;
 pub mod kernel;
 pub mod logging;

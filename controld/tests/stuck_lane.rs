@@ -9,7 +9,7 @@ mod skipped;
 
 use controld::kernel::Kernel as _;
 use controld::kernel::configfs::CommOptions;
-use controld::kernel::plockdev::Results;
+use controld::kernel::plockdev::{RateLimit, Results};
 use controld::kernel::real::RealKernel;
 use controld::kernel::root::Root;
 use dlm_core::effect::{KernelWrite, Lane};
@@ -74,9 +74,9 @@ impl Drop for Silent {
 }
 
 /// The daemon's part, in a process of its own: one descriptor that peers watch, one lane that gets stuck.
-#[test]
+#[tokio::test]
 #[ignore = "run by the other test"]
-fn child_with_a_stuck_lane() {
+async fn child_with_a_stuck_lane() {
     let Some(directory) = std::env::var_os(DIRECTORY).map(PathBuf::from) else {
         return;
     };
@@ -84,9 +84,9 @@ fn child_with_a_stuck_lane() {
     let (events, _received) = tokio::sync::mpsc::channel(1);
     let root = Root::new(directory.join("root"));
     let device = OpenOptions::new().write(true).open("/dev/null").unwrap();
-    let (rate, _limit) = tokio::sync::watch::channel(0);
+    let limit = RateLimit::default();
     let plocks =
-        Results::new(device.into(), "/dev/null".into(), rate, Arc::new(drop), Arc::new(drop));
+        Results::new(device.into(), "/dev/null".into(), limit, Arc::new(drop), Arc::new(drop));
     let mut kernel =
         RealKernel::new(root, CommOptions::default(), events, Arc::new(drop), plocks).unwrap();
     kernel.write(Token(1), Lane::Lockspace(LockspaceName::new(b"fs").unwrap()), KernelWrite::Stop);

@@ -40,8 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let inherited = kept_descriptors()?;
     let services = Services::connect(Duration::from_secs(5))?;
     println!("local {}", services.cfg().local_node()?);
-    let limits = Limits { events: 16, ..Limits::default() };
-    let (handle, events) = start::<String>(services, limits)?;
+    let (handle, events) = start::<String>(services, Limits::default())?;
     let gate = Arc::new(Gate::default());
     let reader_gate = Arc::clone(&gate);
     std::thread::spawn(move || {
@@ -74,8 +73,8 @@ fn requests(
         let (first, rest) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         match verb {
             "join" => handle.join(first.to_owned(), GroupName::with_nul(first.as_bytes())?),
-            "leave" => handle.leave(first.to_owned()),
-            "send" => handle.send(first.to_owned(), rest.as_bytes().to_vec()),
+            "leave" => handle.leave(&first.to_owned()),
+            "send" => handle.send(&first.to_owned(), rest.as_bytes().to_vec()),
             "kill" => handle.kill_node(first.parse()?, "asked on stdin")?,
             "answer" if first == "yes" => handle.answer_shutdown(ShutdownAnswer::Yes),
             "answer" => handle.answer_shutdown(ShutdownAnswer::No),

@@ -5,6 +5,8 @@
 //! means is decided in the core (spec/cluster-protocol.md section 1, spec/lockspace-recovery.md sections 10 to 14).
 
 use crate::cluster::Cluster;
+use crate::feed::Feed;
+use crate::kernel::ready;
 use crate::wire;
 use corosync::cfg::{ShutdownAnswer, ShutdownKind};
 use corosync::cmap::Cmap;
@@ -13,9 +15,13 @@ use corosync::thread::{self, Connection, Events, Handle, Limits, Services};
 use dlm_core::event::{Confchg, Event, JoinReason, LeaveReason};
 use dlm_core::types::{Group, NodeId, RingId};
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// The reason that corosync on a removed node logs, as the C daemon gives it.
 const KICK_REASON: &str = "dlm_controld";
@@ -55,6 +61,9 @@ pub enum CorosyncError {
         /// The system call and its error.
         source: corosync::Error,
     },
+    /// The event loop does not take the connections.
+    #[error("cannot wait for corosync: {0}")]
+    Watch(io::Error),
 }
 
 /// What corosync's configuration says.
@@ -79,13 +88,13 @@ pub struct Started {
     /// Takes requests.
     pub cluster: Corosync,
     /// Brings events.
-    pub feed: Feed,
+    pub incoming: Incoming,
     /// Read once: corosync's node list is read at the start only, as the C daemon does.
     pub configuration: Configuration,
 }
 
 /// Connect to corosync, read its configuration, and begin to listen. Blocks, up to about `patience` where corosync is
-/// only just starting; no group is joined.
+/// only just starting; no group is joined. Needs the tokio runtime.
 ///
 /// # Errors
 /// What is missing, named.
@@ -99,7 +108,8 @@ pub fn start(patience: Duration) -> Result<Started, CorosyncError> {
     let configuration = read_configuration(&cmap, local, until)?;
     let (handle, events) = thread::start(services, Limits::default())
         .map_err(|source| CorosyncError::Thread { source })?;
-    Ok(Started { cluster: Corosync { handle: Some(handle) }, feed: Feed { events }, configuration })
+    let incoming = Incoming::new(events).map_err(CorosyncError::Watch)?;
+    Ok(Started { cluster: Corosync { handle: Some(handle) }, incoming, configuration })
 }
 
 fn read_configuration(
@@ -146,13 +156,13 @@ impl Cluster for Corosync {
 
     fn leave(&mut self, group: &Group) {
         if let Some(handle) = &self.handle {
-            handle.leave(group.clone());
+            handle.leave(group);
         }
     }
 
     fn send(&mut self, group: &Group, message: Vec<u8>) {
         if let Some(handle) = &self.handle {
-            handle.send(group.clone(), message);
+            handle.send(group, message);
         }
     }
 
@@ -179,28 +189,50 @@ impl Drop for Corosync {
     }
 }
 
-/// The events' side.
-pub struct Feed {
+/// The events' side: read from corosync when the driver asks for them.
+pub struct Incoming {
     events: Events<Group>,
+    /// Readable when `events` may have something.
+    watched: AsyncFd<OwnedFd>,
 }
 
-impl Feed {
-    /// Pass events on until the last one, or until nobody takes them. For a task of its own.
-    pub async fn run(mut self, events: mpsc::Sender<Event>) {
-        while let Some(event) = self.recv().await {
-            if events.send(event).await.is_err() {
-                break;
+impl Incoming {
+    fn new(events: Events<Group>) -> io::Result<Self> {
+        let watched = ready::register(events.as_fd().try_clone_to_owned()?)?;
+        Ok(Self { events, watched })
+    }
+}
+
+/// The next event that is there and that the core has a use for.
+fn next(events: &mut Events<Group>) -> Option<Event> {
+    std::iter::from_fn(|| events.try_recv()).find_map(translate)
+}
+
+impl Feed for Incoming {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        while !self.events.is_over() {
+            let mut guard = match ready!(self.watched.poll_read_ready(context)) {
+                Ok(guard) => guard,
+                Err(error) => {
+                    let why = format!("wait for corosync: {error}");
+                    return Poll::Ready(Some(Event::ClusterLost { why }));
+                }
+            };
+            match next(&mut self.events) {
+                Some(event) => return Poll::Ready(Some(event)),
+                None => guard.clear_ready(),
             }
         }
+        Poll::Ready(None)
     }
 
-    /// The next event; `None` after `ClusterLost` or the end of [`Corosync`].
-    pub async fn recv(&mut self) -> Option<Event> {
-        loop {
-            if let Some(event) = translate(self.events.recv().await?) {
-                return Some(event);
-            }
-        }
+    fn try_next(&mut self) -> Option<Event> {
+        let Self { events, watched } = self;
+        // Makes no system call where nothing was found, and nothing has come since.
+        let found = watched.try_io(Interest::READABLE, |_| {
+            next(events).ok_or_else(|| io::ErrorKind::WouldBlock.into())
+        });
+        found.ok()
     }
 }
 

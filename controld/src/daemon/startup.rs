@@ -6,13 +6,14 @@ use crate::cluster::corosync::{self, Configuration, Corosync, CorosyncError};
 use crate::config::{Config, Key, Origin};
 use crate::control::{self, Published};
 use crate::driver::{Driver, Inputs, Outputs};
+use crate::feed::Feed;
 use crate::fence::{AgentRequest, Purpose, run};
 use crate::kernel::attributes::{ClusterAttributes, Protocol};
 use crate::kernel::configfs::CommOptions;
 use crate::kernel::error::{KernelError, Operation};
 use crate::kernel::kmsg::{KernelLog, forward_kernel_log};
 use crate::kernel::misc::{self, DEADLINE};
-use crate::kernel::plockdev::{REQUESTS_WAITING_MAX, Requests as PlockReader, Results};
+use crate::kernel::plockdev::{RateLimit, Requests, Results};
 use crate::kernel::real::RealKernel;
 use crate::kernel::root::Root;
 use crate::kernel::startup::{check_uncontrolled, prepare_configfs};
@@ -25,7 +26,6 @@ use crate::testbed::ClusterSide;
 use dlm_core::Core;
 use dlm_core::event::{AgentOutcome, Event, Token};
 use dlm_core::options::{Setup, Switch};
-use dlm_core::plock::PlockInfo;
 use dlm_core::types::{LockspaceName, NodeId};
 use dlmcontrol::state::DaemonPhase;
 use std::os::fd::OwnedFd;
@@ -80,9 +80,9 @@ pub(super) type Devices = Option<OwnedFd>;
 struct Seams {
     cluster: Box<dyn Cluster>,
     kernel: Box<dyn Kernel>,
-    from_cluster: mpsc::Receiver<Event>,
+    from_cluster: Box<dyn Feed>,
     from_kernel: mpsc::Receiver<Event>,
-    plocks: mpsc::Receiver<PlockInfo>,
+    plocks: Box<dyn Feed>,
     configuration: Configuration,
     devices: Devices,
 }
@@ -170,16 +170,17 @@ async fn open_seams(
         return open_real_seams(config, logger, phase).await;
     };
     let (cluster_events, from_cluster) = mpsc::channel(EVENTS_WAITING_MAX);
+    let mut from_cluster: Box<dyn Feed> = Box::new(from_cluster);
     let (kernel_events, from_kernel) = mpsc::channel(EVENTS_WAITING_MAX);
-    let (requests, plocks) = mpsc::channel(REQUESTS_WAITING_MAX);
-    let (side, events) = (place.side, cluster_events.clone());
-    let open = move || crate::testbed::open(&place, events, kernel_events, requests);
+    let (requests, plocks) = mpsc::channel(EVENTS_WAITING_MAX);
+    let side = place.side;
+    let open = move || crate::testbed::open(&place, cluster_events, kernel_events, requests);
     let opened = tokio::task::spawn_blocking(open).await.map_err(|_| StartError::NoResult)??;
     let (cluster, configuration) = match side {
         ClusterSide::Corosync => {
-            let corosync::Started { cluster, feed, configuration } =
+            let corosync::Started { cluster, incoming, configuration } =
                 connect_corosync(logger).await?;
-            tokio::spawn(feed.run(cluster_events));
+            from_cluster = crate::testbed::both(Box::new(incoming), from_cluster);
             (crate::testbed::beside(Box::new(cluster), opened.cluster), configuration)
         }
         ClusterSide::Testbed => {
@@ -200,6 +201,7 @@ async fn open_seams(
     phase(DaemonPhase::Kernel);
     warn(config, logger);
     let (kernel, devices) = (opened.kernel, None);
+    let plocks = Box::new(plocks);
     Ok(Seams { cluster, kernel, from_cluster, from_kernel, plocks, configuration, devices })
 }
 
@@ -210,7 +212,8 @@ async fn open_real_seams(
     phase: &impl Fn(DaemonPhase),
 ) -> Result<Seams, StartError> {
     let root = Root::default();
-    let corosync::Started { mut cluster, feed, configuration } = connect_corosync(logger).await?;
+    let corosync::Started { mut cluster, incoming, configuration } =
+        connect_corosync(logger).await?;
     refuse_uncontrolled(&root, &mut cluster, &configuration, logger)?;
     phase(DaemonPhase::Unfencing);
     unfence(config, configuration.local, logger).await?;
@@ -223,14 +226,12 @@ async fn open_real_seams(
     };
     let (kernel_events, from_kernel) = mpsc::channel(EVENTS_WAITING_MAX);
     let monitor = prepare_kernel(&root, config, &configuration, &sink, &kernel_events).await?;
-    let ends = (configuration.local, &kernel_events);
-    let (results, plocks) = open_plocks(&root, config, logger, &sink, ends)?;
+    let (results, plocks) = open_plocks(&root, config, logger, &sink, configuration.local)?;
     let comms = comm_options(config, &configuration);
     let kernel = RealKernel::new(root, comms, kernel_events, sink, results)?;
 
-    let (cluster_events, from_cluster) = mpsc::channel(EVENTS_WAITING_MAX);
-    tokio::spawn(feed.run(cluster_events));
     let (cluster, kernel) = (Box::new(cluster), Box::new(kernel));
+    let (from_cluster, plocks) = (Box::new(incoming), Box::new(plocks));
     let devices = Some(monitor);
     Ok(Seams { cluster, kernel, from_cluster, from_kernel, plocks, configuration, devices })
 }
@@ -241,22 +242,20 @@ fn open_plocks(
     config: &Config,
     logger: &Logger,
     sink: &LogSink,
-    (local, events): (NodeId, &mpsc::Sender<Event>),
-) -> Result<(Results, mpsc::Receiver<PlockInfo>), StartError> {
+    local: NodeId,
+) -> Result<(Results, Requests), StartError> {
     let path = root.misc_device(misc::PLOCK);
     let device = misc::open_plock(root)?;
     let writing = device.try_clone().map_err(KernelError::path(Operation::Open, &path))?;
-    let (rate, limit) = watch::channel(config.settings().number(Key::PlockRateLimit));
-    let reader = PlockReader::new(device, &path, local, limit)?;
-    let (requests, plocks) = mpsc::channel(REQUESTS_WAITING_MAX);
-    spawn_vital("plock device", reader.forward(requests, Arc::clone(sink)), events);
+    let limit = RateLimit::new(config.settings().number(Key::PlockRateLimit));
+    let requests = Requests::new(device, &path, local, limit.clone(), Arc::clone(sink))?;
     let plock_log: LogSink = {
         let logger = logger.clone();
         Arc::new(move |line| {
             logger.plock(Some(line.level), line.lockspace.as_ref(), &line.text);
         })
     };
-    Ok((Results::new(writing, path, rate, Arc::clone(sink), plock_log), plocks))
+    Ok((Results::new(writing, path, limit, Arc::clone(sink), plock_log), requests))
 }
 
 async fn connect_corosync(logger: &Logger) -> Result<corosync::Started, StartError> {

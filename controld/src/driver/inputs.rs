@@ -3,20 +3,20 @@
 use super::children::Children;
 use super::clock;
 use crate::control::Command;
+use crate::feed::Feed;
 use dlm_core::event::Event;
-use dlm_core::plock::PlockInfo;
 use dlm_core::types::Instant;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use tokio::sync::mpsc::Receiver;
 
 /// The receiving ends of everything that can happen.
 pub struct Inputs {
     /// The cluster seam's events.
-    pub cluster: Receiver<Event>,
+    pub cluster: Box<dyn Feed>,
     /// The kernel seam's events.
     pub kernel: Receiver<Event>,
     /// Requests for POSIX locks.
-    pub plocks: Receiver<PlockInfo>,
+    pub plocks: Box<dyn Feed>,
     /// What clients ask.
     pub commands: Receiver<Command>,
     /// Signals, as events.
@@ -48,10 +48,10 @@ impl Inputs {
             event.unwrap_or_else(|| Event::ClusterLost { why: format!("the {what} has ended") })
         };
         tokio::select! {
-            event = self.cluster.recv() => Input::Event(or_lost(event, "cluster seam")),
+            event = poll_fn(|context| self.cluster.poll_next(context)) => Input::Event(or_lost(event, "cluster seam")),
             event = self.kernel.recv() => Input::Event(or_lost(event, "kernel seam")),
-            info = self.plocks.recv() => {
-                Input::Event(or_lost(info.map(Event::PlockRequest), "plock device"))
+            event = poll_fn(|context| self.plocks.poll_next(context)) => {
+                Input::Event(or_lost(event, "plock device"))
             }
             event = children.next() => Input::Event(event),
             Some(event) = self.signals.recv() => Input::Event(event),
@@ -64,14 +64,14 @@ impl Inputs {
     pub(super) fn ready(&mut self) -> Option<Input> {
         let event = self
             .cluster
-            .try_recv()
-            .or_else(|_| self.kernel.try_recv())
-            .or_else(|_| self.signals.try_recv());
-        event.map(Input::Event).ok().or_else(|| self.commands.try_recv().ok().map(Input::Command))
+            .try_next()
+            .or_else(|| self.kernel.try_recv().ok())
+            .or_else(|| self.signals.try_recv().ok());
+        event.map(Input::Event).or_else(|| self.commands.try_recv().ok().map(Input::Command))
     }
 
     /// A request for a POSIX lock that is there already.
     pub(super) fn ready_plock(&mut self) -> Option<Event> {
-        self.plocks.try_recv().ok().map(Event::PlockRequest)
+        self.plocks.try_next()
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::Invocation;
-use crate::kernel::plockdev::{self, RECORD_SIZE, REQUESTS_WAITING_MAX, Requests, Results};
+use crate::kernel::plockdev::{self, RECORD_SIZE, RateLimit, Requests, Results};
 use crate::kernel::{LogSink, ready};
 use crate::logging::LogOptions;
 use dlm_core::effect::KernelWrite;
@@ -79,6 +79,7 @@ fn a_flood_loses_no_event() {
     let (_command_end, commands) = mpsc::channel(1);
     let (_signal_end, signals) = mpsc::channel(1);
     let (_plock_end, plocks) = mpsc::channel(1);
+    let (cluster, plocks) = (Box::new(cluster), Box::new(plocks));
     let inputs = Inputs { cluster, kernel, plocks, commands, signals };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let (end, _, _, core) = runtime
@@ -143,9 +144,10 @@ fn with_a_plock_device(kernel: impl FnOnce(OwnedFd, GlobalId) + Send + 'static) 
     fcntl(&device, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a flag");
     let path = PathBuf::from("/dev/misc/dlm_plock");
     let log: LogSink = Arc::new(|line| panic!("{}", line.text));
-    let (rate, limit) = watch::channel(0);
+    let limit = RateLimit::default();
     let writing = device.try_clone().expect("a descriptor");
-    let results = Results::new(writing, path.clone(), rate, Arc::clone(&log), Arc::clone(&log));
+    let quiet = Arc::clone(&log);
+    let results = Results::new(writing, path.clone(), limit.clone(), Arc::clone(&log), quiet);
     let (cluster_events, cluster) = mpsc::channel(ROOM);
     let (kernel_events, from_kernel) = mpsc::channel(ROOM);
     let alone =
@@ -166,9 +168,8 @@ fn with_a_plock_device(kernel: impl FnOnce(OwnedFd, GlobalId) + Send + 'static) 
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let (_, _, _, core) = runtime.expect("a runtime").block_on(async {
-        let (requests, plocks) = mpsc::channel(REQUESTS_WAITING_MAX);
-        let reader = Requests::new(device, &path, us(), limit).expect("a socket");
-        tokio::spawn(async move { reader.forward(requests, log).await });
+        let plocks = Requests::new(device, &path, us(), limit, log).expect("a socket");
+        let (cluster, plocks) = (Box::new(cluster), Box::new(plocks));
         let (_command_end, commands) = mpsc::channel(1);
         let (_signal_end, signals) = mpsc::channel(1);
         let inputs = Inputs { cluster, kernel: from_kernel, plocks, commands, signals };

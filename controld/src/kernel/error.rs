@@ -105,8 +105,8 @@ pub enum KernelError {
         /// The minor that the kernel gave.
         minor: u32,
     },
-    /// A lane's thread could not be started.
-    #[error("start a thread for kernel writes: {0}")]
+    /// A lane's thread, or what wakes the event loop for it, could not be had.
+    #[error("set up kernel writes: {0}")]
     Thread(io::Error),
     /// A lane's thread could not free itself of the process's descriptors.
     #[error("close the descriptors of a thread for kernel writes: {0}")]

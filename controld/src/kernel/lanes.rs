@@ -3,25 +3,33 @@
 //! A write can block for seconds or for ever, so each lane is a thread. A thread that is stuck in the kernel outlives the
 //! SIGKILL of its process, and would keep the process's descriptors open: the kernel would not see the monitor device
 //! close, and corosync would keep a dead daemon as a member. So each lane's thread begins with a descriptor table of its
-//! own that holds no more than 0, 1 and 2.
+//! own that holds no more than 0, 1 and 2, and the counter (eventfd) that wakes the event loop, which is nobody's sign of
+//! life.
 //!
-//! From this follows what a lane may do: open paths, and speak to the rest of the process through memory. Waking the
-//! event loop needs a descriptor, and so does the log; under their numbers a lane finds nothing, or worse, the file
-//! it is just writing. Results and log lines therefore go to the forwarder, a thread with the process's own table.
+//! From this follows what a lane may do: open paths, and speak to the rest of the process through memory and that counter.
+//! The log needs descriptors: under their numbers a lane finds nothing, or worse, the file it is just writing. So log lines
+//! go with the results to the forwarder, a task of the event loop.
 
 use crate::kernel::LogSink;
 use crate::kernel::attributes;
 use crate::kernel::error::KernelError;
 use crate::kernel::files::Files;
+use crate::kernel::ready;
 use crate::kernel::write::{Journal, Writer};
 use dlm_core::effect::{KernelWrite, Lane, Level, LogLine};
 use dlm_core::event::{Event, Token};
 use dlm_core::options::Switch;
-use std::collections::BTreeMap;
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc::Sender;
 
 /// Stack of a lane's thread in bytes: paths and short texts, no recursion.
 const LANE_STACK: usize = 128 * 1024;
@@ -43,37 +51,64 @@ struct Report {
     done: Option<(Token, Result<(), String>)>,
 }
 
+/// What the lanes have to tell, and what wakes the forwarder for it.
+struct Reports {
+    /// Not bounded by itself, but never longer than what was asked for: one report a job, and jobs are bounded.
+    queue: Mutex<VecDeque<Report>>,
+    wake: EventFd,
+}
+
+impl Reports {
+    fn new() -> Result<Self, KernelError> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let wake = EventFd::from_value_and_flags(0, flags);
+        let wake = wake.map_err(|errno| KernelError::Thread(errno.into()))?;
+        Ok(Self { queue: Mutex::default(), wake })
+    }
+
+    /// From any thread.
+    fn tell(&self, report: Report) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(report);
+        // Fails only where the counter is at its limit, and then the forwarder is awake anyway.
+        let _already_awake = self.wake.write(1);
+    }
+
+    fn take(&self) -> VecDeque<Report> {
+        // Before the look, so that what comes during it wakes us again. Fails where nobody has woken us since.
+        let _not_woken = self.wake.read();
+        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// All lanes that were used and not retired.
 pub struct Lanes<F> {
     writer: Arc<Writer<F>>,
     running: BTreeMap<Lane, SyncSender<Job>>,
-    /// Unbounded, but never longer than what was asked for: one report a job, and jobs are bounded.
-    reports: Sender<Report>,
+    reports: Arc<Reports>,
 }
 
 impl<F: Files + Send + Sync + 'static> Lanes<F> {
-    /// Lanes whose completions go to `events` and whose lines go to `log`.
+    /// Lanes whose completions go to `events` and whose lines go to `log`; needs the tokio runtime.
     ///
     /// # Errors
-    /// The forwarder's thread cannot be started.
+    /// The system gives no descriptor, or the event loop does not take it.
     pub fn new(
         writer: Writer<F>,
-        events: tokio::sync::mpsc::Sender<Event>,
+        events: Sender<Event>,
         log: LogSink,
     ) -> Result<Self, KernelError> {
-        let (reports, received) = mpsc::channel();
-        thread::Builder::new()
-            .name("kernel-done".to_owned())
-            .stack_size(LANE_STACK)
-            .spawn(move || forward(&received, &events, &log))
-            .map_err(KernelError::Thread)?;
+        let reports = Arc::new(Reports::new()?);
+        let watched = reports.wake.as_fd().try_clone_to_owned().and_then(ready::register);
+        let watched = watched.map_err(KernelError::Thread)?;
+        tokio::spawn(forward(watched, Arc::clone(&reports), events, log));
         Ok(Self { writer: Arc::new(writer), running: BTreeMap::new(), reports })
     }
 
     /// Put a write into its lane; its end comes as `KernelDone`, also where the lane cannot take it.
     pub fn write(&mut self, token: Token, lane: Lane, write: KernelWrite) {
         if let Err(error) = self.push(lane, Job::Write(token, write)) {
-            self.report(Report { lines: Vec::new(), done: Some((token, Err(error.to_string()))) });
+            let done = Some((token, Err(error.to_string())));
+            self.reports.tell(Report { lines: Vec::new(), done });
         }
     }
 
@@ -81,18 +116,13 @@ impl<F: Files + Send + Sync + 'static> Lanes<F> {
     pub fn set_log_debug(&mut self, log_debug: Switch) {
         if let Err(error) = self.push(Lane::Cluster, Job::LogDebug(log_debug)) {
             let line = LogLine { level: Level::Error, lockspace: None, text: error.to_string() };
-            self.report(Report { lines: vec![line], done: None });
+            self.reports.tell(Report { lines: vec![line], done: None });
         }
     }
 
     /// Let a lane's thread end when it has done what it holds.
     pub fn retire(&mut self, lane: &Lane) {
         self.running.remove(lane);
-    }
-
-    fn report(&self, report: Report) {
-        // Fails only when the event loop, and with it the forwarder, is gone.
-        let _ = self.reports.send(report);
     }
 
     fn push(&mut self, lane: Lane, job: Job) -> Result<(), KernelError> {
@@ -110,7 +140,7 @@ impl<F: Files + Send + Sync + 'static> Lanes<F> {
     fn start(&self, lane: Lane) -> Result<SyncSender<Job>, KernelError> {
         let (jobs, received) = mpsc::sync_channel(LANE_QUEUE);
         let writer = Arc::clone(&self.writer);
-        let reports = self.reports.clone();
+        let reports = Arc::clone(&self.reports);
         thread::Builder::new()
             .name(thread_name(&lane))
             .stack_size(LANE_STACK)
@@ -129,14 +159,11 @@ fn thread_name(lane: &Lane) -> String {
 }
 
 /// A lane's thread: jobs in order until no more can come.
-fn run<F: Files>(lane: &Lane, writer: &Writer<F>, jobs: &Receiver<Job>, reports: &Sender<Report>) {
-    let alone = close_descriptors();
+fn run<F: Files>(lane: &Lane, writer: &Writer<F>, jobs: &Receiver<Job>, reports: &Reports) {
+    let alone = close_descriptors(&reports.wake);
     for job in jobs {
         let alone = alone.as_ref().map_err(|error| KernelError::Descriptors(copy_of(error)));
-        let report = carry_out(lane, writer, job, alone.copied());
-        if reports.send(report).is_err() {
-            return;
-        }
+        reports.tell(carry_out(lane, writer, job, alone.copied()));
     }
 }
 
@@ -167,15 +194,23 @@ fn carry_out<F: Files>(
     Report { lines: journal.into_lines(), done: token.map(|token| (token, result)) }
 }
 
-/// The forwarder's thread.
-fn forward(reports: &Receiver<Report>, events: &tokio::sync::mpsc::Sender<Event>, log: &LogSink) {
-    for Report { lines, done } in reports {
-        for line in lines {
-            log(line);
-        }
-        if let Some((token, result)) = done {
-            if events.blocking_send(Event::KernelDone { token, result }).is_err() {
-                return;
+/// The forwarder: what the lanes have to tell, until nobody takes it any more.
+async fn forward(
+    woken: AsyncFd<OwnedFd>,
+    reports: Arc<Reports>,
+    events: Sender<Event>,
+    log: LogSink,
+) {
+    while let Ok(mut ready) = woken.readable().await {
+        ready.clear_ready();
+        for Report { lines, done } in reports.take() {
+            for line in lines {
+                log(line);
+            }
+            if let Some((token, result)) = done {
+                if events.send(Event::KernelDone { token, result }).await.is_err() {
+                    return;
+                }
             }
         }
     }
@@ -188,19 +223,22 @@ fn copy_of(error: &io::Error) -> io::Error {
 /// The first descriptor that a lane does not need; before it are stdin, stdout and stderr.
 const FIRST_CLOSED: libc::c_uint = 3;
 
-/// `CLOSE_RANGE_UNSHARE` of linux/close_range.h.
-const CLOSE_RANGE_UNSHARE: libc::c_int = 1 << 1;
+/// Give the calling thread a descriptor table of its own that has none of the process's but stdio's and `wake`.
+fn close_descriptors(wake: &EventFd) -> io::Result<()> {
+    unshare(CloneFlags::CLONE_FILES)?;
+    let kept = libc::c_uint::try_from(wake.as_fd().as_raw_fd()).map_err(io::Error::other)?;
+    if let Some(below) = kept.checked_sub(1).filter(|below| *below >= FIRST_CLOSED) {
+        close_range(FIRST_CLOSED, below)?;
+    }
+    close_range(kept.saturating_add(1).max(FIRST_CLOSED), libc::c_uint::MAX)
+}
 
-/// Give the calling thread a descriptor table of its own without the process's descriptors.
-#[expect(
-    unsafe_code,
-    reason = "neither std nor nix has close_range, and only it does both at once"
-)]
-fn close_descriptors() -> io::Result<()> {
+#[expect(unsafe_code, reason = "neither std nor nix has close_range")]
+fn close_range(first: libc::c_uint, last: libc::c_uint) -> io::Result<()> {
     // SAFETY: the call touches no memory of ours. The descriptors are closed in this thread's table only, and this
-    // thread owns none: it begins here, and what was moved into it speaks through memory.
-    let result = unsafe { libc::close_range(FIRST_CLOSED, libc::c_uint::MAX, CLOSE_RANGE_UNSHARE) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    // thread owns none: it begins here, and what was moved into it speaks through memory and the one that is kept.
+    let result = unsafe { libc::close_range(first, last, 0) };
+    Errno::result(result).map(drop).map_err(io::Error::from)
 }
 
 #[cfg(test)]
@@ -311,10 +349,12 @@ mod tests {
         let control = bench.stuck("alone");
         let held = fs::File::open("/dev/null").unwrap();
         bench.lanes.write(Token(1), lane("alone"), KernelWrite::Stop);
-        until(|| thread_named("lane alone").is_some_and(|thread| descriptors(&thread).len() <= 3))
+        until(|| thread_named("lane alone").is_some_and(|thread| descriptors(&thread).len() <= 4))
             .await;
-        let stdio: BTreeSet<String> = ["0", "1", "2"].map(str::to_owned).into();
-        assert!(descriptors(&thread_named("lane alone").unwrap()).is_subset(&stdio));
+        let wake = bench.lanes.reports.wake.as_fd().as_raw_fd().to_string();
+        let kept: BTreeSet<String> =
+            ["0", "1", "2"].map(str::to_owned).into_iter().chain([wake]).collect();
+        assert!(descriptors(&thread_named("lane alone").unwrap()).is_subset(&kept));
         assert!(descriptors(Path::new("/proc/self")).len() > 3);
         // The process's own table is whole: its descriptor is open, and the event loop is still woken.
         held.metadata().unwrap();

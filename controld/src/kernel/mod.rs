@@ -29,7 +29,7 @@ pub mod write;
 use dlm_core::effect::LogLine;
 use std::sync::Arc;
 
-/// Where lines for the log go. Called from tasks and from the lanes' forwarder, never from a lane: a lane has no
+/// Where lines for the log go. Called from tasks, never from a lane: a lane has no
 /// descriptors, and would write the line to whatever file happens to have the log's number.
 pub type LogSink = Arc<dyn Fn(LogLine) + Send + Sync>;
 

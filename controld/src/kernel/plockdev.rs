@@ -1,33 +1,36 @@
 //! `/dev/misc/dlm_plock`: requests for POSIX locks, read; results, written (spec/plocks.md sections 1 and 2).
 //!
-//! [`Requests`] reads all that the device has into a bounded channel of its own, a request only once there is room for it:
-//! what the driver cannot take yet stays in the kernel, and nothing is lost. [`Results`] writes straight from the driver, in
-//! the order of the core's effects: the kernel copies 64 bytes under a spin lock and wakes a process, it never blocks.
+//! [`Requests`] reads one in the driver's own turn: what it has not asked for stays in the kernel, and a lock pays for no
+//! hand-over. [`Results`] writes straight from the driver too, in the order of the core's effects: the kernel copies 64
+//! bytes under a spin lock and wakes a process, it never blocks.
 //!
 //! What a request means, and whether POSIX locks are served at all, is the core's business. A request of a version that we
 //! do not know goes there too, as one for something unknown, so that its refusal keeps its place in the order of answers.
 
+use crate::feed::Feed;
 use crate::kernel::LogSink;
 use crate::kernel::error::{KernelError, Operation};
 use crate::kernel::ready;
 use dlm_core::effect::{Level, LogLine};
+use dlm_core::event::Event;
 use dlm_core::plock::{Mode, Op, PlockInfo};
 use dlm_core::types::{GlobalId, NodeId};
 use nix::errno::Errno;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Size of a request and of a result.
 pub const RECORD_SIZE: usize = 64;
-
-/// Requests that may wait for the driver: more than it takes in one batch, so that reading never holds it up.
-pub const REQUESTS_WAITING_MAX: usize = 256;
 
 /// `DLM_PLOCK_VERSION_MAJOR` of linux/dlm_plock.h.
 const VERSION_MAJOR: u32 = 1;
@@ -134,6 +137,27 @@ pub fn fuzz_record(bytes: &[u8]) {
     }
 }
 
+/// `plock_rate_limit`: requests a second, 0 for no limit. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct RateLimit(Arc<AtomicU32>);
+
+impl RateLimit {
+    /// So many a second.
+    #[must_use]
+    pub fn new(rate: u32) -> Self {
+        Self(Arc::new(rate.into()))
+    }
+
+    fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts when the driver next asks for a request: it is the driver that sets it.
+    fn set(&self, rate: u32) {
+        self.0.store(rate, Ordering::Relaxed);
+    }
+}
+
 /// How many requests are read: a token bucket, full at the beginning.
 ///
 /// `plock_rate_limit` N lets N requests pass at once, and N a second on the average. (The C daemon counts to N, then stops
@@ -174,18 +198,21 @@ impl Bucket {
 }
 
 /// The reading end.
-#[derive(Debug)]
 pub struct Requests {
     device: AsyncFd<OwnedFd>,
     path: PathBuf,
     us: NodeId,
-    rate: watch::Receiver<u32>,
+    log: LogSink,
+    limit: RateLimit,
     bucket: Bucket,
+    /// Until the bucket has a token; `None` while nobody waits for one.
+    refill: Option<Pin<Box<Sleep>>>,
+    /// The device cannot be read any more, and this has been said.
+    over: bool,
 }
 
 impl Requests {
-    /// The device's requests, for node `us`; needs the tokio runtime. `rate` is `plock_rate_limit`: requests a second, 0 for
-    /// no limit.
+    /// The device's requests, for node `us`; needs the tokio runtime. Complaints go to `log`, which leaves out repeats.
     ///
     /// # Errors
     /// The event loop does not take the device.
@@ -193,68 +220,100 @@ impl Requests {
         device: OwnedFd,
         path: &Path,
         us: NodeId,
-        rate: watch::Receiver<u32>,
+        limit: RateLimit,
+        log: LogSink,
     ) -> Result<Self, KernelError> {
         let device =
             ready::register(device).map_err(KernelError::path(Operation::Register, path))?;
-        let bucket = Bucket::new(*rate.borrow());
-        Ok(Self { device, path: path.to_owned(), us, rate, bucket })
+        let bucket = Bucket::new(limit.get());
+        let path = path.to_owned();
+        Ok(Self { device, path, us, log, limit, bucket, refill: None, over: false })
     }
 
-    /// Hand requests over until nobody takes them any more. Complaints go to `log`, which leaves out repeats.
-    ///
-    /// # Errors
-    /// The device cannot be read any more.
-    pub async fn forward(
-        mut self,
-        requests: mpsc::Sender<PlockInfo>,
-        log: LogSink,
-    ) -> Result<(), KernelError> {
-        loop {
-            let Ok(room) = requests.reserve().await else { return Ok(()) };
-            self.token().await;
-            match self.next().await? {
-                Ok((info, complaint)) => {
-                    room.send(info);
-                    complaint.into_iter().for_each(|bad| say(&log, Level::Error, bad.to_string()));
-                }
-                Err(bad) => say(&log, Level::Error, bad.to_string()),
-            }
+    /// When the rate limit allows the next request; `None`: now. A new limit counts at once.
+    fn wait_until(&mut self) -> Option<Instant> {
+        let rate = self.limit.get();
+        if rate != self.bucket.rate {
+            self.bucket = Bucket::new(rate);
+        }
+        // Without a limit, which is the rule, no clock is read.
+        if rate == 0 { None } else { self.bucket.wait_until(Instant::now()) }
+    }
+
+    /// Wait for a token.
+    fn poll_token(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while let Some(due) = self.wait_until() {
+            let refill = self.refill.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+            refill.as_mut().reset(due);
+            ready!(refill.as_mut().poll(context));
+        }
+        self.refill = None;
+        Poll::Ready(())
+    }
+
+    /// What the device gave: a request, or a complaint for the log.
+    fn take(&mut self, bytes: &[u8]) -> Option<Event> {
+        if self.bucket.rate > 0 {
             self.bucket.take(Instant::now());
         }
+        let (info, complaint) = match decode(bytes, self.us) {
+            Ok((info, complaint)) => (Some(info), complaint),
+            Err(bad) => (None, Some(bad)),
+        };
+        if let Some(bad) = complaint {
+            say(&self.log, Level::Error, bad.to_string());
+        }
+        info.map(Event::PlockRequest)
     }
 
-    /// Wait until the rate limit allows a request. A new limit counts at once.
-    async fn token(&mut self) {
-        loop {
-            let rate = *self.rate.borrow_and_update();
-            if rate != self.bucket.rate {
-                self.bucket = Bucket::new(rate);
+    /// Without requests the daemon would miss what the kernel wants: the device's end is the daemon's.
+    fn lost(&mut self, error: io::Error) -> Event {
+        self.over = true;
+        let error = KernelError::path(Operation::Read, &self.path)(error);
+        Event::ClusterLost { why: format!("plock device: {error}") }
+    }
+}
+
+impl Feed for Requests {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        while !self.over {
+            ready!(self.poll_token(context));
+            if let Err(error) = ready!(self.device.poll_read_ready(context)).map(drop) {
+                return Poll::Ready(Some(self.lost(error)));
             }
-            let Some(due) = self.bucket.wait_until(Instant::now()) else { return };
-            tokio::select! {
-                () = tokio::time::sleep_until(due) => {}
-                // Without a sender the limit stays what it is.
-                Ok(()) = self.rate.changed() => {}
+            // Nothing: the device was empty after all, or the rest of the limit went to what was no request.
+            if let Some(event) = self.try_next() {
+                return Poll::Ready(Some(event));
             }
         }
+        Poll::Ready(None)
     }
 
-    /// The next record.
-    async fn next(&self) -> Result<Result<(PlockInfo, Option<BadRecord>), BadRecord>, KernelError> {
-        let failed = || KernelError::path(Operation::Read, &self.path);
-        let mut record = [0; RECORD_SIZE];
-        loop {
-            let mut ready = self.device.readable().await.map_err(failed())?;
-            match nix::unistd::read(self.device.get_ref(), &mut record) {
-                Ok(0) => return Err(failed()(io::ErrorKind::UnexpectedEof.into())),
-                Ok(length) => {
-                    return Ok(decode(record.get(..length).unwrap_or_default(), self.us));
-                }
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => ready.clear_ready(),
-                Err(errno) => return Err(failed()(errno.into())),
+    fn try_next(&mut self) -> Option<Event> {
+        while !self.over && self.wait_until().is_none() {
+            let mut record = [0; RECORD_SIZE];
+            // Makes no system call where the device was found empty, and has not become readable since.
+            let read = self.device.try_io(Interest::READABLE, |device| read(device, &mut record));
+            let length = match read {
+                Ok(0) => return Some(self.lost(io::ErrorKind::UnexpectedEof.into())),
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) => return Some(self.lost(error)),
+            };
+            if let Some(event) = self.take(record.get(..length).unwrap_or_default()) {
+                return Some(event);
             }
+        }
+        None
+    }
+}
+
+/// One record.
+fn read(device: &OwnedFd, record: &mut [u8; RECORD_SIZE]) -> io::Result<usize> {
+    loop {
+        match nix::unistd::read(device, record) {
+            Err(Errno::EINTR) => {}
+            read => return Ok(read?),
         }
     }
 }
@@ -265,20 +324,20 @@ pub struct Results {
     path: PathBuf,
     log: LogSink,
     plock_log: LogSink,
-    rate: watch::Sender<u32>,
+    limit: RateLimit,
 }
 
 impl Results {
-    /// Results for the device. `rate` sets the limit of its [`Requests`]. `plock_log` takes what belongs to the plock log.
+    /// Results for the device. `limit` is that of its [`Requests`]. `plock_log` takes what belongs to the plock log.
     #[must_use]
     pub fn new(
         device: OwnedFd,
         path: PathBuf,
-        rate: watch::Sender<u32>,
+        limit: RateLimit,
         log: LogSink,
         plock_log: LogSink,
     ) -> Self {
-        Self { device, path, log, plock_log, rate }
+        Self { device, path, log, plock_log, limit }
     }
 
     /// Write a result, behind all earlier ones. A result that the kernel has no request for is no failure: its caller is gone.
@@ -314,7 +373,7 @@ impl Results {
 
     /// `plock_rate_limit`: requests a second, 0 for no limit.
     pub fn set_rate_limit(&self, rate: u32) {
-        self.rate.send_replace(rate);
+        self.limit.set(rate);
     }
 }
 

@@ -4,6 +4,7 @@ use super::frame::{BadFrame, Notice, Request, hex, read_frame, write_frame};
 use super::translate::{event_of, group_name, request_write};
 use super::{ClusterSide, Place, QUEUE_MAX, VERSION};
 use crate::cluster::Cluster;
+use crate::feed::Feed;
 use crate::kernel::{Kernel, plockdev};
 use dlm_core::effect::{KernelWrite, Lane};
 use dlm_core::event::{Event, Token};
@@ -17,6 +18,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -73,7 +75,7 @@ pub fn open(
     place: &Place,
     cluster_events: mpsc::Sender<Event>,
     kernel_events: mpsc::Sender<Event>,
-    plocks: mpsc::Sender<PlockInfo>,
+    plocks: mpsc::Sender<Event>,
 ) -> Result<Opened, OpenError> {
     let local = place.node.ok_or(OpenError::NoNode)?;
     let failed = |source| OpenError::Connect { path: place.socket.clone(), source };
@@ -112,7 +114,7 @@ fn read(
     mut from: UnixStream,
     cluster: &mpsc::Sender<Event>,
     kernel: &mpsc::Sender<Event>,
-    plocks: &mpsc::Sender<PlockInfo>,
+    plocks: &mpsc::Sender<Event>,
 ) {
     let why = loop {
         let event = match read_frame::<Notice>(&mut from) {
@@ -125,7 +127,7 @@ fn read(
             Err(error) => Err(error),
         };
         let sent = match event {
-            Ok(Some(Event::PlockRequest(info))) => plocks.blocking_send(info).is_ok(),
+            Ok(Some(event @ Event::PlockRequest(_))) => plocks.blocking_send(event).is_ok(),
             Ok(Some(event)) if is_of_kernel(&event) => kernel.blocking_send(event).is_ok(),
             Ok(Some(event)) => cluster.blocking_send(event).is_ok(),
             Ok(None) => true,
@@ -203,6 +205,30 @@ impl Cluster for TestbedCluster {
 
     fn answer_shutdown(&mut self, allow: bool) {
         self.line.say(Request::AnswerShutdown { allow });
+    }
+}
+
+/// The events of a real cluster, and of a testbed beside it.
+#[must_use]
+pub fn both(cluster: Box<dyn Feed>, testbed: Box<dyn Feed>) -> Box<dyn Feed> {
+    Box::new(Both { cluster, testbed })
+}
+
+struct Both {
+    cluster: Box<dyn Feed>,
+    testbed: Box<dyn Feed>,
+}
+
+impl Feed for Both {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        match self.cluster.poll_next(context) {
+            Poll::Pending => self.testbed.poll_next(context),
+            there => there,
+        }
+    }
+
+    fn try_next(&mut self) -> Option<Event> {
+        self.cluster.try_next().or_else(|| self.testbed.try_next())
     }
 }
 

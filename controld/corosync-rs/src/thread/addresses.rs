@@ -12,24 +12,19 @@ impl Addresses {
         self.0.retain(|node, _| !nodes.contains(node));
     }
 
-    /// The addresses of `members`, asking for those not known. An answer without any address is none.
-    pub(super) fn of<E>(
-        &mut self,
-        members: &[u32],
-        ask: impl Fn(u32) -> Result<Vec<SocketAddr>, E>,
-    ) -> BTreeMap<u32, Vec<SocketAddr>> {
+    /// Those of `members` that have to be asked for.
+    pub(super) fn missing(&mut self, members: &[u32]) -> Vec<u32> {
         self.0.retain(|node, _| members.contains(node));
-        for node in members {
-            if self.0.contains_key(node) {
-                continue;
-            }
-            match ask(*node) {
-                Ok(addresses) if !addresses.is_empty() => {
-                    self.0.insert(*node, addresses);
-                }
-                Ok(_) | Err(_) => {}
-            }
-        }
+        members.iter().copied().filter(|node| !self.0.contains_key(node)).collect()
+    }
+
+    /// Answers; one without any address is none.
+    pub(super) fn learn(&mut self, answers: BTreeMap<u32, Vec<SocketAddr>>) {
+        self.0.extend(answers.into_iter().filter(|(_, addresses)| !addresses.is_empty()));
+    }
+
+    /// All that are known.
+    pub(super) fn known(&self) -> BTreeMap<u32, Vec<SocketAddr>> {
         self.0.clone()
     }
 }
@@ -37,33 +32,28 @@ impl Addresses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
 
-    fn here() -> Vec<SocketAddr> {
-        vec![([10, 0, 0, 1], 0).into()]
+    fn here() -> BTreeMap<u32, Vec<SocketAddr>> {
+        BTreeMap::from([(1, vec![([10, 0, 0, 1], 0).into()])])
     }
 
     #[test]
     fn a_node_is_asked_for_once_while_it_stays_and_again_when_it_returns() {
-        let asked = Cell::new(0);
-        let ask = |_| {
-            asked.set(asked.get() + 1);
-            Ok::<_, ()>(here())
-        };
         let mut addresses = Addresses::default();
-        assert_eq!(addresses.of(&[1], ask).get(&1), Some(&here()));
-        addresses.of(&[1], ask);
-        assert_eq!(asked.get(), 1);
+        assert_eq!(addresses.missing(&[1]), [1]);
+        addresses.learn(here());
+        assert_eq!((addresses.missing(&[1]), addresses.known()), (vec![], here()));
         addresses.forget(&[1]);
-        addresses.of(&[1], ask);
-        assert_eq!(asked.get(), 2);
-        assert!(addresses.of(&[], ask).is_empty());
+        assert_eq!(addresses.missing(&[1]), [1]);
+        addresses.learn(here());
+        assert_eq!(addresses.missing(&[]), [0; 0]);
+        assert!(addresses.known().is_empty());
     }
 
     #[test]
     fn a_question_that_failed_is_asked_again() {
         let mut addresses = Addresses::default();
-        assert!(addresses.of(&[1], |_| Err(())).is_empty());
-        assert_eq!(addresses.of(&[1], |_| Ok::<_, ()>(here())).len(), 1);
+        addresses.learn(BTreeMap::from([(1, Vec::new())]));
+        assert_eq!((addresses.missing(&[1]), addresses.known()), (vec![1], BTreeMap::new()));
     }
 }

@@ -1,12 +1,26 @@
 //! One group: connect, join, send in order, leave.
 //!
-//! States: `New` (no connection), `Connected`, `Joined`, `Left` (the leave is on its way; its configuration change is
-//! the last event). One step does one call. A call that meets `CS_ERR_TRY_AGAIN` stays at the head and sets a pause.
+//! Stages: `New` (no connection), `Connected`, `Joined`, `Left` (the leave is on its way; its configuration change is
+//! the last event). The thread goes from stage to stage; one step does one call. A call that meets `CS_ERR_TRY_AGAIN`
+//! stays at the head and sets a pause.
+//!
+//! Messages go straight to corosync from whoever sends them, as long as nothing waits in the queue and corosync has taken
+//! what was sent before: libcpg's call blocks, without a limit, only where corosync leaves many requests lying. All else
+//! is the thread's, which may block. Of one connection's request side there is one user at a time: the sender under the
+//! lock while the queue is empty, the thread while it is not.
 
+use super::inbox::cost;
 use crate::cpg::{Cpg, GroupName, Process, Reason};
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+
+/// Own messages on their way, above which the thread does the sending. The way to corosync has room for more than twice
+/// as many.
+const DIRECT_MAX: usize = 128;
+/// A message longer than this is the thread's: libcpg sends one of a megabyte in pieces and waits between them.
+const DIRECT_BYTES_MAX: usize = 128 << 10;
 
 /// Bounds of the pause between attempts.
 #[derive(Clone, Copy, Debug)]
@@ -86,18 +100,32 @@ impl Spare {
     }
 }
 
-#[derive(Debug)]
-enum State {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
     New,
-    Connected(Cpg),
-    Joined(Cpg),
-    Left(Cpg),
+    Connected,
+    Joined,
+    Left,
 }
 
 #[derive(Debug)]
 enum Request {
+    /// Empty while the thread sends it.
     Send(Vec<u8>),
     Leave,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Corosync has it.
+    Taken,
+    /// The thread has to do it.
+    Queued,
+    /// After a leave nothing more goes into the group.
+    Refused,
+    /// More waits than may.
+    Overflow,
 }
 
 /// What a step has done.
@@ -105,125 +133,173 @@ enum Request {
 pub(super) enum Step {
     /// Nothing is to be done, or not yet.
     Rest,
-    /// Connected or joined.
-    Went,
-    /// A request with so many bytes was taken by corosync.
-    Taken(usize),
+    /// Connected: there will be something to read.
+    Connected,
+    /// Joined.
+    Joined,
+    /// A request was taken by corosync.
+    Taken,
     /// The group cannot be joined.
     JoinFailed(Error),
 }
 
 #[derive(Debug)]
-pub(super) struct Member<K> {
-    pub(super) key: K,
-    pub(super) name: GroupName,
-    state: State,
+struct Queue {
+    stage: Stage,
     requests: VecDeque<Request>,
+    /// What the requests count, in bytes.
+    waiting: usize,
     leave_asked: bool,
     retry: Retry,
+    /// Own messages that corosync has taken and that have not come back.
+    on_their_way: usize,
 }
 
-impl<K> Member<K> {
-    pub(super) const fn new(key: K, name: GroupName) -> Self {
-        Self {
-            key,
-            name,
-            state: State::New,
+impl Queue {
+    fn push(&mut self, cost: usize, request: Request, limit: usize) -> Asked {
+        let waiting = self.waiting.saturating_add(cost);
+        if waiting > limit {
+            return Asked::Overflow;
+        }
+        self.waiting = waiting;
+        self.requests.push_back(request);
+        Asked::Queued
+    }
+}
+
+/// A group, of the sender, the thread and the reader.
+#[derive(Debug)]
+pub(super) struct Group<K> {
+    pub(super) key: K,
+    pub(super) name: GroupName,
+    /// Its place among all groups, in the order of the joins that were asked for.
+    pub(super) rank: u64,
+    cpg: OnceLock<Cpg>,
+    queue: Mutex<Queue>,
+}
+
+impl<K> Group<K> {
+    pub(super) const fn new(key: K, name: GroupName, rank: u64) -> Self {
+        let queue = Queue {
+            stage: Stage::New,
             requests: VecDeque::new(),
+            waiting: 0,
             leave_asked: false,
             retry: Retry(None),
+            on_their_way: 0,
+        };
+        Self { key, name, rank, cpg: OnceLock::new(), queue: Mutex::new(queue) }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Multicast, at once if that cannot block. Requests that wait may count `limit` bytes.
+    pub(super) fn send(&self, bytes: Vec<u8>, limit: usize) -> Asked {
+        let mut queue = self.queue();
+        if queue.leave_asked {
+            return Asked::Refused;
         }
-    }
-
-    /// After a leave nothing more goes into the group; `false` says that the bytes were not queued.
-    #[must_use]
-    pub(super) fn send(&mut self, bytes: Vec<u8>) -> bool {
-        if !self.leave_asked {
-            self.requests.push_back(Request::Send(bytes));
+        let direct = queue.stage == Stage::Joined
+            && queue.requests.is_empty()
+            && queue.on_their_way < DIRECT_MAX
+            && bytes.len() <= DIRECT_BYTES_MAX;
+        // A failure is the thread's to deal with, which will meet it again.
+        if direct && self.cpg().is_some_and(|cpg| cpg.send(&bytes).is_ok()) {
+            queue.on_their_way = queue.on_their_way.saturating_add(1);
+            return Asked::Taken;
         }
-        !self.leave_asked
+        queue.push(cost(bytes.len()), Request::Send(bytes), limit)
     }
 
-    /// `false` where the leave was asked for already.
-    #[must_use]
-    pub(super) fn leave(&mut self) -> bool {
-        let first = !self.leave_asked;
-        if first {
-            self.leave_asked = true;
-            self.requests.push_back(Request::Leave);
+    /// Leave; refused where that was asked for already.
+    pub(super) fn leave(&self, limit: usize) -> Asked {
+        let mut queue = self.queue();
+        if std::mem::replace(&mut queue.leave_asked, true) {
+            return Asked::Refused;
         }
-        first
+        queue.push(cost(0), Request::Leave, limit)
     }
 
-    pub(super) const fn leave_asked(&self) -> bool {
-        self.leave_asked
+    pub(super) fn leave_asked(&self) -> bool {
+        self.queue().leave_asked
     }
 
-    pub(super) const fn is_new(&self) -> bool {
-        matches!(self.state, State::New)
+    pub(super) fn is_new(&self) -> bool {
+        self.queue().stage == Stage::New
     }
 
     /// Corosync has taken the join.
-    pub(super) const fn has_joined(&self) -> bool {
-        matches!(self.state, State::Joined(_) | State::Left(_))
+    pub(super) fn has_joined(&self) -> bool {
+        matches!(self.queue().stage, Stage::Joined | Stage::Left)
     }
 
     /// Corosync has taken everything.
     pub(super) fn is_settled(&self) -> bool {
-        self.requests.is_empty()
+        self.queue().requests.is_empty()
     }
 
     /// The connection, if there is one.
-    pub(super) const fn cpg(&self) -> Option<&Cpg> {
-        match &self.state {
-            State::New => None,
-            State::Connected(cpg) | State::Joined(cpg) | State::Left(cpg) => Some(cpg),
-        }
+    pub(super) fn cpg(&self) -> Option<&Cpg> {
+        self.cpg.get()
     }
 
-    /// When [`Member::step`] has something to do: `None` never, else not before this.
+    /// An own message has come back.
+    pub(super) fn came_back(&self) {
+        let mut queue = self.queue();
+        queue.on_their_way = queue.on_their_way.saturating_sub(1);
+    }
+
+    /// When [`Group::step`] has something to do: `None` never, else not before this.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
-        let busy = match self.state {
-            State::New | State::Connected(_) => true,
-            State::Joined(_) => !self.requests.is_empty(),
-            State::Left(_) => false,
+        let queue = self.queue();
+        let busy = match queue.stage {
+            Stage::New | Stage::Connected => true,
+            Stage::Joined => !queue.requests.is_empty(),
+            Stage::Left => false,
         };
-        busy.then(|| self.retry.at().unwrap_or(now))
+        busy.then(|| queue.retry.at().unwrap_or(now))
     }
 
-    /// Do the next call, if it is time. An error means that the connection is lost. `spare` is taken where a connection is
-    /// wanted.
-    pub(super) fn step(&mut self, now: Instant, spare: &mut Spare) -> Result<Step> {
-        if !self.retry.is_due(now) {
-            return Ok(Step::Rest);
-        }
-        match std::mem::replace(&mut self.state, State::New) {
-            State::New => match spare.take(now) {
-                Ok(cpg) => Ok(self.went(State::Connected(cpg))),
-                Err(error) => self.join_refused(State::New, error, now),
-            },
-            State::Connected(cpg) => match cpg.join(&self.name) {
-                Ok(()) => Ok(self.went(State::Joined(cpg))),
-                Err(error) => self.join_refused(State::Connected(cpg), error, now),
-            },
-            State::Joined(cpg) => self.request(cpg, now),
-            State::Left(cpg) => {
-                self.state = State::Left(cpg);
-                Ok(Step::Rest)
+    /// The thread's next call, if it is time. An error means that the connection is lost. `spare` is taken where a
+    /// connection is wanted.
+    pub(super) fn step(&self, now: Instant, spare: &mut Spare) -> Result<Step> {
+        let stage = {
+            let queue = self.queue();
+            if !queue.retry.is_due(now) {
+                return Ok(Step::Rest);
             }
+            queue.stage
+        };
+        match (stage, self.cpg()) {
+            (Stage::New, _) => match spare.take(now) {
+                Ok(cpg) => {
+                    // The thread alone sets it, once.
+                    let _only_one = self.cpg.set(cpg);
+                    Ok(self.went(Stage::Connected, Step::Connected))
+                }
+                Err(error) => self.join_refused(error, now),
+            },
+            (Stage::Connected, Some(cpg)) => match cpg.join(&self.name) {
+                Ok(()) => Ok(self.went(Stage::Joined, Step::Joined)),
+                Err(error) => self.join_refused(error, now),
+            },
+            (Stage::Joined, Some(cpg)) => self.request(cpg, now),
+            (Stage::Left, _) | (Stage::Connected | Stage::Joined, None) => Ok(Step::Rest),
         }
     }
 
-    fn went(&mut self, state: State) -> Step {
-        self.state = state;
-        self.retry.reset();
-        Step::Went
+    fn went(&self, stage: Stage, step: Step) -> Step {
+        let mut queue = self.queue();
+        queue.stage = stage;
+        queue.retry.reset();
+        step
     }
 
-    fn join_refused(&mut self, state: State, error: Error, now: Instant) -> Result<Step> {
-        self.state = state;
+    fn join_refused(&self, error: Error, now: Instant) -> Result<Step> {
         if error.is_try_again() {
-            self.retry.postpone(now, MEMBERSHIP_PAUSE);
+            self.queue().retry.postpone(now, MEMBERSHIP_PAUSE);
             Ok(Step::Rest)
         } else if error.is_connection_loss() {
             Err(error)
@@ -232,44 +308,47 @@ impl<K> Member<K> {
         }
     }
 
-    fn request(&mut self, cpg: Cpg, now: Instant) -> Result<Step> {
-        let (answer, pause, bytes) = match self.requests.front() {
-            None => {
-                self.state = State::Joined(cpg);
-                return Ok(Step::Rest);
-            }
-            Some(Request::Send(bytes)) => (cpg.send(bytes), SEND_PAUSE, bytes.len()),
-            Some(Request::Leave) => (cpg.leave(&self.name), MEMBERSHIP_PAUSE, 0),
+    /// The request at the head. It keeps its place meanwhile, so that nobody sends past it; the lock is not held, so that
+    /// nobody waits for a call that blocks.
+    fn request(&self, cpg: &Cpg, now: Instant) -> Result<Step> {
+        let bytes = match self.queue().requests.front_mut() {
+            None => return Ok(Step::Rest),
+            Some(Request::Send(bytes)) => Some(std::mem::take(bytes)),
+            Some(Request::Leave) => None,
         };
-        match answer {
-            Err(error) if error.is_try_again() => {
-                self.retry.postpone(now, pause);
-                self.state = State::Joined(cpg);
+        let (answer, pause) = match &bytes {
+            Some(bytes) => (cpg.send(bytes), SEND_PAUSE),
+            None => (cpg.leave(&self.name), MEMBERSHIP_PAUSE),
+        };
+        let mut queue = self.queue();
+        match (answer, bytes) {
+            (Ok(()), sent) => {
+                queue.retry.reset();
+                queue.requests.pop_front();
+                let length = sent.as_ref().map_or(0, Vec::len);
+                queue.waiting = queue.waiting.saturating_sub(cost(length));
+                match sent {
+                    Some(_) => queue.on_their_way = queue.on_their_way.saturating_add(1),
+                    None => queue.stage = Stage::Left,
+                }
+                Ok(Step::Taken)
+            }
+            (Err(error), unsent) if error.is_try_again() => {
+                if let (Some(Request::Send(bytes)), Some(unsent)) =
+                    (queue.requests.front_mut(), unsent)
+                {
+                    *bytes = unsent;
+                }
+                queue.retry.postpone(now, pause);
                 Ok(Step::Rest)
             }
-            Err(error) => Err(error),
-            Ok(()) => {
-                self.retry.reset();
-                self.state = match self.requests.pop_front() {
-                    Some(Request::Leave) => State::Left(cpg),
-                    Some(Request::Send(_)) | None => State::Joined(cpg),
-                };
-                Ok(Step::Taken(bytes))
-            }
+            (Err(error), _) => Err(error),
         }
     }
 
     /// Whether a configuration change is the group's last: it names us as left after our leave.
     pub(super) fn is_last(&self, own: Process, left: &[(Process, Reason)]) -> bool {
-        matches!(self.state, State::Left(_)) && left.iter().any(|(process, _)| *process == own)
-    }
-
-    /// Bytes of each request that will not be done any more.
-    pub(super) fn unsent(&self) -> impl Iterator<Item = usize> {
-        self.requests.iter().map(|request| match request {
-            Request::Send(bytes) => bytes.len(),
-            Request::Leave => 0,
-        })
+        left.iter().any(|(process, _)| *process == own) && self.queue().stage == Stage::Left
     }
 }
 
@@ -297,11 +376,11 @@ mod tests {
     #[test]
     fn nothing_is_queued_behind_a_leave() {
         let name = GroupName::new(b"g").expect("a name");
-        let mut member = Member::new(1, name);
-        assert!(member.send(vec![1]));
-        assert!(member.leave());
-        assert!(!member.leave());
-        assert!(!member.send(vec![2]));
-        assert_eq!(member.unsent().collect::<Vec<_>>(), [1, 0]);
+        let group = Group::new(1, name, 0);
+        assert_eq!(group.send(vec![1], 1000), Asked::Queued);
+        assert_eq!(group.leave(1000), Asked::Queued);
+        assert_eq!(group.leave(1000), Asked::Refused);
+        assert_eq!(group.send(vec![2], 1000), Asked::Refused);
+        assert_eq!(group.queue().requests.len(), 2);
     }
 }

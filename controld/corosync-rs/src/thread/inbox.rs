@@ -1,55 +1,53 @@
-//! What the thread and its users share: the queue of requests, how full everything is, and the last words.
+//! What the thread, the senders and the reader share: the groups, the thread's other requests, notes for the reader, and
+//! how much waits.
 
-use super::{Connection, Event, Key, Limits, Loss};
+use super::group::{Asked, Group};
+use super::{Connection, Event, Key, Limits, Loss, already_joined};
 use crate::cfg::ShutdownAnswer;
 use crate::cpg::GroupName;
 use crate::error::{Error, Result};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 /// Counted for every request beside its bytes, so that empty ones are bounded too.
 const REQUEST_OVERHEAD: usize = 64;
 
-/// A request.
+/// A request that does not belong to a group.
 #[derive(Debug)]
 pub(super) enum Command<K> {
-    Join { key: K, name: GroupName },
-    Leave { key: K },
-    Send { key: K, bytes: Vec<u8> },
-    Kill { node: u32, reason: String },
-    AnswerShutdown(ShutdownAnswer),
-    Addresses { node: u32 },
-    End { leave: Vec<K> },
+    Kill {
+        node: u32,
+        reason: String,
+    },
+    Answer(ShutdownAnswer),
+    Addresses {
+        node: u32,
+    },
+    /// For the reader, whose event waits for them.
+    AddressesOf {
+        nodes: Vec<u32>,
+    },
+    End {
+        leave: Vec<K>,
+    },
 }
 
-impl<K> Command<K> {
-    /// Whose queue it waits in; `None` for the configuration service's.
-    const fn owner(&self) -> Option<&K> {
-        match self {
-            Self::Join { key, .. } | Self::Leave { key } | Self::Send { key, .. } => Some(key),
-            Self::Kill { .. }
-            | Self::AnswerShutdown(_)
-            | Self::Addresses { .. }
-            | Self::End { .. } => None,
-        }
-    }
-
-    fn cost(&self) -> usize {
-        match self {
-            Self::Send { bytes, .. } => cost(bytes.len()),
-            Self::Join { .. }
-            | Self::Leave { .. }
-            | Self::Kill { .. }
-            | Self::AnswerShutdown(_)
-            | Self::Addresses { .. }
-            | Self::End { .. } => cost(0),
-        }
-    }
+/// What the thread has for the reader.
+#[derive(Debug)]
+pub(super) enum Note<K> {
+    /// There will be something to read.
+    Connected(Arc<Group<K>>),
+    /// The group is no more.
+    Gone(Arc<Group<K>>),
+    /// The answer to [`Command::AddressesOf`]; a node is missing where corosync would not say.
+    Addresses(BTreeMap<u32, Vec<SocketAddr>>),
+    /// To be passed on.
+    Event(Event<K>),
 }
 
 /// What a request with so many bytes counts.
@@ -58,68 +56,63 @@ pub(super) const fn cost(bytes: usize) -> usize {
 }
 
 #[derive(Debug)]
-struct Inbox<K> {
+struct State<K> {
+    /// In the order of the joins that were asked for. One that leaves may be followed by another of the same key.
+    groups: Vec<Arc<Group<K>>>,
+    /// Rank of the next one.
+    next_rank: u64,
     commands: VecDeque<Command<K>>,
-    /// Cost of all requests that corosync has not taken, those in the thread's own queues included.
-    waiting: BTreeMap<Option<K>, usize>,
-    overflow: Option<Connection<K>>,
-    /// The thread has ended, and all connections are closed.
+    /// What the commands count that are not done, in bytes.
+    waiting: usize,
+    /// No more is done: a connection is lost, or the end was reached.
+    over: bool,
+    /// The thread has ended, and holds no connection any more.
     ended: bool,
-}
-
-/// What the thread finds when it looks.
-pub(super) struct Found<K> {
-    pub(super) commands: VecDeque<Command<K>>,
-    pub(super) overflow: Option<Connection<K>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Shared<K: Key> {
-    inbox: Mutex<Inbox<K>>,
-    /// With `inbox`: the thread has ended.
+    state: Mutex<State<K>>,
+    /// With `state`: the thread has ended.
     ended: Condvar,
+    /// Wakes the thread.
     wake: EventFd,
     limits: Limits,
-    /// For the one event that does not come from the thread.
-    channel: mpsc::WeakSender<Event<K>>,
-    overflow_told: AtomicBool,
-    /// The thread waits for the reader to take an event.
-    stalled: AtomicBool,
-    /// Nobody will take events any more.
-    reader_gone: AtomicBool,
-    /// Bytes of messages in the channel.
-    event_bytes: AtomicUsize,
-    /// The event after the channel's last; it needs no room there.
-    last_words: Mutex<Option<Event<K>>>,
+    /// Never more than answers to requests, and one loss.
+    notes: Mutex<VecDeque<Note<K>>>,
+    /// There are some, or it is over: saves the reader a system call.
+    noted: AtomicBool,
+    /// Wakes the reader.
+    reader_wake: EventFd,
 }
 
 impl<K: Key> Shared<K> {
-    pub(super) fn new(limits: Limits, channel: mpsc::WeakSender<Event<K>>) -> Result<Self> {
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let wake = EventFd::from_value_and_flags(0, flags)
-            .map_err(|errno| Error::System { call: "eventfd", errno })?;
-        let inbox = Inbox {
+    pub(super) fn new(limits: Limits) -> Result<Self> {
+        let eventfd = || {
+            EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+                .map_err(|errno| Error::System { call: "eventfd", errno })
+        };
+        let state = State {
+            groups: Vec::new(),
+            next_rank: 0,
             commands: VecDeque::new(),
-            waiting: BTreeMap::new(),
-            overflow: None,
+            waiting: 0,
+            over: false,
             ended: false,
         };
         Ok(Self {
-            inbox: Mutex::new(inbox),
+            state: Mutex::new(state),
             ended: Condvar::new(),
-            wake,
+            wake: eventfd()?,
             limits,
-            channel,
-            overflow_told: AtomicBool::new(false),
-            stalled: AtomicBool::new(false),
-            reader_gone: AtomicBool::new(false),
-            event_bytes: AtomicUsize::new(0),
-            last_words: Mutex::new(None),
+            notes: Mutex::default(),
+            noted: AtomicBool::new(false),
+            reader_wake: eventfd()?,
         })
     }
 
-    fn inbox(&self) -> MutexGuard<'_, Inbox<K>> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State<K>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake(&self) {
@@ -127,134 +120,180 @@ impl<K: Key> Shared<K> {
         let _already_awake = self.wake.write(1);
     }
 
-    /// Take a request. After the end or a loss it goes nowhere.
+    /// Take a request of no group. After the end or a loss it goes nowhere.
     pub(super) fn push(&self, command: Command<K>) {
-        if !self.enqueue(command) {
-            self.tell_overflow();
+        let mut state = self.state();
+        if state.over {
+            return;
+        }
+        state.waiting = state.waiting.saturating_add(cost(0));
+        let overflow = state.waiting > self.limits.request_bytes;
+        state.commands.push_back(command);
+        drop(state);
+        if overflow {
+            self.overflow(Connection::Cfg);
         }
         self.wake();
     }
 
-    /// `false` where the queue has overflown.
-    fn enqueue(&self, command: Command<K>) -> bool {
-        let mut inbox = self.inbox();
-        if inbox.ended || inbox.overflow.is_some() {
-            return true;
-        }
-        let waiting = inbox.waiting.entry(command.owner().cloned()).or_default();
-        *waiting = waiting.saturating_add(command.cost());
-        if *waiting > self.limits.request_bytes {
-            let owner = command.owner().cloned();
-            inbox.overflow = Some(owner.map_or(Connection::Cfg, Connection::Group));
-            return false;
-        }
-        inbox.commands.push_back(command);
-        true
+    /// A command is done.
+    pub(super) fn done(&self) {
+        let mut state = self.state();
+        state.waiting = state.waiting.saturating_sub(cost(0));
     }
 
-    /// Tell the reader of an overflow, if there is one that it does not know of. Not by way of the thread: what makes
-    /// requests pile up may be a call into a library in which the thread is stuck.
-    fn tell_overflow(&self) {
-        let Some(connection) = self.inbox().overflow.clone() else { return };
-        if !self.overflow_told.swap(true, Ordering::SeqCst) {
-            let event = Event::Lost { connection, loss: self.overflow() };
-            let channel = self.channel.upgrade();
-            if channel.is_some_and(|channel| channel.try_send(event).is_err()) {
-                // No room: the reader's next taking of an event makes some, and comes here again.
-                self.overflow_told.store(false, Ordering::SeqCst);
+    /// Not by way of the thread: what makes requests pile up may be a call in which it is stuck.
+    fn overflow(&self, connection: Connection<K>) {
+        self.lose(connection, Loss::Overflow { limit: self.limits.request_bytes });
+    }
+
+    /// Join, behind all groups that there are.
+    pub(super) fn join(&self, key: K, name: GroupName) {
+        let mut state = self.state();
+        if state.over {
+            return;
+        }
+        if state.newest(&key).is_some_and(|group| !group.leave_asked()) {
+            drop(state);
+            let error = already_joined(&key);
+            self.note(Note::Event(Event::JoinFailed { key, error }));
+            return;
+        }
+        let rank = state.next_rank;
+        state.next_rank = rank.saturating_add(1);
+        state.groups.push(Arc::new(Group::new(key, name, rank)));
+        drop(state);
+        self.wake();
+    }
+
+    /// Leave, behind what was sent before.
+    pub(super) fn leave(&self, key: &K) {
+        self.ask(key, |group| group.leave(self.limits.request_bytes));
+    }
+
+    /// Multicast.
+    pub(super) fn send(&self, key: &K, bytes: Vec<u8>) {
+        self.ask(key, |group| group.send(bytes, self.limits.request_bytes));
+    }
+
+    fn ask(&self, key: &K, request: impl FnOnce(&Group<K>) -> Asked) {
+        let group = {
+            let state = self.state();
+            if state.over {
+                return;
             }
+            state.newest(key)
+        };
+        match group.as_deref().map(request) {
+            Some(Asked::Queued) => self.wake(),
+            Some(Asked::Overflow) => self.overflow(Connection::Group(key.clone())),
+            Some(Asked::Taken | Asked::Refused) | None => {}
         }
     }
 
-    /// Nobody will take events any more: nothing more is read from corosync.
-    pub(super) fn reader_gone(&self) {
-        self.reader_gone.store(true, Ordering::SeqCst);
+    /// All groups, by rank.
+    pub(super) fn groups(&self) -> Vec<Arc<Group<K>>> {
+        self.state().groups.clone()
+    }
+
+    /// Forget a group and what waits for it.
+    pub(super) fn remove(&self, group: &Group<K>) {
+        self.state().groups.retain(|other| other.rank != group.rank);
+        // One of the same name may have waited for this one's end.
         self.wake();
     }
 
-    /// Wait for the end of the thread; `false` where `patience` is over before.
-    pub(super) fn await_end(&self, patience: Duration) -> bool {
-        let inbox = self.inbox();
-        let waited = self.ended.wait_timeout_while(inbox, patience, |inbox| !inbox.ended);
-        let (_inbox, result) = waited.unwrap_or_else(PoisonError::into_inner);
-        !result.timed_out()
+    /// What the thread has to do beside the groups' requests; `None` where it is over.
+    pub(super) fn look(&self) -> Option<VecDeque<Command<K>>> {
+        // Fails where nobody has woken us since. Before the look, so that what comes during it wakes us again.
+        let _not_woken = self.wake.read();
+        let mut state = self.state();
+        (!state.over).then(|| std::mem::take(&mut state.commands))
     }
 
-    /// For poll.
+    /// For the thread's poll.
     pub(super) fn wake_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
 
-    /// All requests since the last look.
-    pub(super) fn look(&self) -> Found<K> {
-        // Fails where nobody has woken us since. Before the look, so that what comes during it wakes us again.
-        let _not_woken = self.wake.read();
-        let mut inbox = self.inbox();
-        Found { commands: std::mem::take(&mut inbox.commands), overflow: inbox.overflow.clone() }
+    /// For the reader's.
+    pub(super) fn reader_wake_fd(&self) -> BorrowedFd<'_> {
+        self.reader_wake.as_fd()
     }
 
-    /// A request with so many bytes no longer waits.
-    pub(super) fn release(&self, owner: Option<&K>, bytes: usize) {
-        let owner = owner.cloned();
-        let mut inbox = self.inbox();
-        if let Some(waiting) = inbox.waiting.get_mut(&owner) {
-            *waiting = waiting.saturating_sub(cost(bytes));
-            if *waiting == 0 {
-                inbox.waiting.remove(&owner);
-            }
+    /// Something for the reader.
+    pub(super) fn note(&self, note: Note<K>) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push_back(note);
+        self.call_reader();
+    }
+
+    fn call_reader(&self) {
+        self.noted.store(true, Ordering::SeqCst);
+        // As for `wake`.
+        let _already_awake = self.reader_wake.write(1);
+    }
+
+    /// What there is for the reader.
+    pub(super) fn notes(&self) -> VecDeque<Note<K>> {
+        if !self.noted.swap(false, Ordering::SeqCst) {
+            return VecDeque::new();
+        }
+        std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The reader has been woken: notes that come from now on wake it anew.
+    pub(super) fn reader_woken(&self) {
+        let _not_woken = self.reader_wake.read();
+    }
+
+    /// There is more for the reader.
+    pub(super) fn has_notes(&self) -> bool {
+        !self.notes.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// A connection is lost, and with it all. Only the first loss is told.
+    pub(super) fn lose(&self, connection: Connection<K>, loss: Loss) {
+        if self.stop() {
+            self.note(Note::Event(Event::Lost { connection, loss }));
         }
     }
 
-    pub(super) const fn overflow(&self) -> Loss {
-        Loss::Overflow { limit: self.limits.request_bytes }
+    /// Nothing more is to be done; `false` where that was so already.
+    pub(super) fn stop(&self) -> bool {
+        let first = !std::mem::replace(&mut self.state().over, true);
+        self.wake();
+        self.call_reader();
+        first
     }
 
-    /// The reader has taken an event.
-    pub(super) fn event_taken(&self, event: &Event<K>) {
-        self.event_bytes.fetch_sub(message_bytes(event), Ordering::SeqCst);
-        if self.stalled.swap(false, Ordering::SeqCst) {
-            self.wake();
-        }
-        self.tell_overflow();
+    /// Nothing more is to be done.
+    pub(super) fn is_over(&self) -> bool {
+        self.state().over
     }
 
-    /// The thread is about to put an event into the channel.
-    pub(super) fn event_given(&self, event: &Event<K>) {
-        self.event_bytes.fetch_add(message_bytes(event), Ordering::SeqCst);
-    }
-
-    /// Whether somebody reads, and `has_slot` and the bytes leave room for an event. If not, taking one wakes the thread.
-    pub(super) fn has_room(&self, has_slot: impl Fn() -> bool) -> bool {
-        let room = || {
-            !self.reader_gone.load(Ordering::SeqCst)
-                && has_slot()
-                && self.event_bytes.load(Ordering::SeqCst) < self.limits.event_bytes
-        };
-        if room() {
-            return true;
-        }
-        self.stalled.store(true, Ordering::SeqCst);
-        // The reader may have taken one before it could see that we wait.
-        room()
-    }
-
-    pub(super) fn leave_last_words(&self, event: Option<Event<K>>) {
-        *self.last_words.lock().unwrap_or_else(PoisonError::into_inner) = event;
-        let mut inbox = self.inbox();
-        inbox.ended = true;
-        inbox.commands.clear();
+    /// The thread ends, and has let go of its connections.
+    pub(super) fn thread_ended(&self) {
+        self.stop();
+        let mut state = self.state();
+        state.groups.clear();
+        state.ended = true;
+        drop(state);
         self.ended.notify_all();
     }
 
-    pub(super) fn take_last_words(&self) -> Option<Event<K>> {
-        self.last_words.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Wait for the end of the thread; `false` where `patience` is over before.
+    pub(super) fn await_end(&self, patience: Duration) -> bool {
+        let state = self.state();
+        let waited = self.ended.wait_timeout_while(state, patience, |state| !state.ended);
+        let (_state, result) = waited.unwrap_or_else(PoisonError::into_inner);
+        !result.timed_out()
     }
 }
 
-fn message_bytes<K>(event: &Event<K>) -> usize {
-    match event {
-        Event::Message { bytes, .. } => bytes.len(),
-        _ => 0,
+impl<K: Key> State<K> {
+    /// The group of a key; the newest, where an older one is still leaving.
+    fn newest(&self, key: &K) -> Option<Arc<Group<K>>> {
+        self.groups.iter().rev().find(|group| group.key == *key).cloned()
     }
 }
 
@@ -262,67 +301,54 @@ fn message_bytes<K>(event: &Event<K>) -> usize {
 mod tests {
     use super::*;
 
-    type Receiver = mpsc::Receiver<Event<u32>>;
-
-    fn shared(request_bytes: usize) -> (Shared<u32>, mpsc::Sender<Event<u32>>, Receiver) {
-        let (sender, receiver) = mpsc::channel(1);
-        let limits = Limits { events: 1, event_bytes: 10, request_bytes };
-        (Shared::new(limits, sender.downgrade()).expect("an eventfd"), sender, receiver)
-    }
-
-    fn message() -> Event<u32> {
-        let from = crate::cpg::Process { node: 1, pid: 1 };
-        Event::Message { key: 1, from, bytes: vec![0; 10] }
-    }
-
-    #[test]
-    fn requests_over_the_limit_are_an_overflow_of_their_group() {
-        let (shared, _sender, mut receiver) = shared(cost(100));
-        shared.push(Command::Send { key: 1, bytes: vec![0; 100] });
-        shared.push(Command::Send { key: 2, bytes: vec![0; 100] });
-        assert_eq!(shared.look().overflow, None);
-        shared.push(Command::Leave { key: 2 });
-        assert_eq!(shared.look().overflow, Some(Connection::Group(2)));
-        let lost = Event::Lost { connection: Connection::Group(2), loss: shared.overflow() };
-        assert_eq!(receiver.try_recv(), Ok(lost));
-    }
-
-    #[test]
-    fn an_overflow_is_told_once_there_is_room_though_the_thread_is_stuck() {
-        let (shared, sender, mut receiver) = shared(cost(100));
-        shared.event_given(&message());
-        sender.try_send(message()).expect("room for one");
-        for _ in 0..3 {
-            shared.push(Command::Send { key: 1, bytes: vec![0; 60] });
+    fn shared(request_bytes: usize) -> Shared<u32> {
+        let shared = Shared::new(Limits { request_bytes }).expect("eventfds");
+        for key in [1, 2] {
+            shared.join(key, GroupName::new(b"g").expect("a name"));
         }
-        let event = receiver.try_recv().expect("the message");
-        shared.event_taken(&event);
-        assert!(matches!(receiver.try_recv(), Ok(Event::Lost { .. })));
-        shared.push(Command::Leave { key: 1 });
-        assert!(receiver.try_recv().is_err(), "told once");
+        shared
+    }
+
+    fn told(shared: &Shared<u32>) -> Vec<Event<u32>> {
+        let event = |note| if let Note::Event(event) = note { Some(event) } else { None };
+        shared.notes().into_iter().filter_map(event).collect()
     }
 
     #[test]
-    fn requests_that_corosync_took_no_longer_count() {
-        let (shared, _sender, _receiver) = shared(cost(100));
+    fn requests_over_the_limit_are_an_overflow_of_their_group_though_the_thread_is_stuck() {
+        let shared = shared(cost(100));
+        shared.send(&1, vec![0; 100]);
+        shared.send(&2, vec![0; 100]);
+        assert_eq!(told(&shared), []);
+        shared.leave(&2);
+        let loss = Loss::Overflow { limit: cost(100) };
+        assert_eq!(told(&shared), [Event::Lost { connection: Connection::Group(2), loss }]);
+        assert!(shared.look().is_none() && shared.is_over());
+        shared.send(&1, vec![0; 100]);
+        assert_eq!(told(&shared), [], "told once");
+    }
+
+    #[test]
+    fn commands_that_are_done_no_longer_count() {
+        let shared = shared(cost(0));
         for _ in 0..10 {
-            shared.push(Command::Send { key: 1, bytes: vec![0; 100] });
-            assert_eq!(shared.look().commands.len(), 1);
-            shared.release(Some(&1), 100);
+            shared.push(Command::Addresses { node: 1 });
+            assert_eq!(shared.look().map(|commands| commands.len()), Some(1));
+            shared.done();
         }
-        assert_eq!(shared.look().overflow, None);
+        shared.push(Command::Addresses { node: 1 });
+        shared.push(Command::Addresses { node: 1 });
+        let loss = Loss::Overflow { limit: cost(0) };
+        assert_eq!(told(&shared), [Event::Lost { connection: Connection::Cfg, loss }]);
     }
 
     #[test]
-    fn taking_an_event_wakes_a_thread_that_found_no_room() {
-        let (shared, _sender, _receiver) = shared(100);
-        let event = message();
-        shared.event_given(&event);
-        let _nothing_yet = shared.look();
-        assert!(!shared.has_room(|| true));
-        assert!(shared.wake.read().is_err());
-        shared.event_taken(&event);
-        assert!(shared.wake.read().is_ok());
-        assert!(shared.has_room(|| true));
+    fn a_group_that_is_there_is_not_joined_again() {
+        let shared = shared(cost(100));
+        shared.join(1, GroupName::new(b"g").expect("a name"));
+        assert_eq!(told(&shared), [Event::JoinFailed { key: 1, error: already_joined(&1) }]);
+        shared.leave(&1);
+        shared.join(1, GroupName::new(b"g").expect("a name"));
+        assert_eq!((told(&shared), shared.groups().len()), (Vec::new(), 3));
     }
 }

@@ -1,9 +1,10 @@
-//! One thread that owns all connections, for programs driven by events.
+//! All connections behind one place, for programs driven by events, whatever their event loop is.
 //!
-//! * Requests never block and never fail: they go into a queue that always accepts. Each group may have a bounded number
-//!   of bytes waiting; more than that means that corosync no longer takes our messages, and counts as its loss.
-//! * Events come out of a bounded channel. When it is full the thread stops *reading* from corosync only; it still takes
-//!   and sends requests, so that a reader which is itself waiting for a send cannot deadlock with us.
+//! * Requests never block and never fail. Messages go straight to corosync where that cannot block; a thread does the rest:
+//!   connections, joins, leaves, messages that corosync does not take at once. Each group may have a bounded number of
+//!   bytes waiting; more than that means that corosync no longer takes our messages, and counts as its loss.
+//! * Events are read when they are asked for, and never block: [`Events::try_recv`]; [`Events`] has a descriptor for the
+//!   event loop. A reader that does not ask leaves them with corosync, and holds up no request.
 //! * Groups keep step: they rank by the order of joining, and before one event of a group is read, everything that
 //!   corosync delivered earlier to groups of a higher rank has been read. So what happens in the first group is never
 //!   seen later than an event of another group that corosync delivered after it. (This holds as long as no connection's
@@ -16,6 +17,7 @@
 mod addresses;
 mod group;
 mod inbox;
+mod reader;
 mod services;
 mod worker;
 
@@ -25,37 +27,36 @@ use crate::error::{Code, Error, Result};
 use crate::quorum::Quorum;
 use crate::types::RingId;
 use inbox::{Command, Shared};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use reader::Reader;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 use worker::Worker;
 
-/// libcpg's dispatch keeps a buffer of a megabyte on the stack.
+/// Of the thread. Corosync's libraries keep buffers of a megabyte on the stack, for answers (the address of a node) as for
+/// dispatch, which is the reader's: its thread needs as much.
 const STACK_BYTES: usize = 4 << 20;
 /// Pause between attempts to connect while corosync starts, which it announces to nobody.
 const CONNECT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a group is known by to the user of this module.
-pub trait Key: Clone + Ord + fmt::Debug + Send + 'static {}
-impl<K: Clone + Ord + fmt::Debug + Send + 'static> Key for K {}
+pub trait Key: Clone + Ord + fmt::Debug + Send + Sync + 'static {}
+impl<K: Clone + Ord + fmt::Debug + Send + Sync + 'static> Key for K {}
 
 /// How much may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Events that the reader has not taken; above it nothing more is read from corosync.
-    pub events: usize,
-    /// Bytes of messages among them.
-    pub event_bytes: usize,
     /// Bytes of requests that corosync has not taken, for each group; more is [`Loss::Overflow`].
     pub request_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { events: 1024, event_bytes: 8 << 20, request_bytes: 8 << 20 }
+        Self { request_bytes: 8 << 20 }
     }
 }
 
@@ -223,9 +224,12 @@ pub fn retry<T>(until: Instant, mut attempt: impl FnMut() -> Result<T>) -> Resul
 /// # Errors
 /// [`Error::System`] where the operating system gives no descriptor or no thread.
 pub fn start<K: Key>(services: Services, limits: Limits) -> Result<(Handle<K>, Events<K>)> {
-    let (sender, receiver) = mpsc::channel(limits.events.max(1));
-    let shared = Arc::new(Shared::new(limits, sender.downgrade())?);
-    let worker = Worker::new(Arc::clone(&shared), services, sender)?;
+    let Services { cfg, quorum } = services;
+    let own = Process { node: cfg.local_node()?, pid: std::process::id() };
+    let cfg = Arc::new(cfg);
+    let shared = Arc::new(Shared::new(limits)?);
+    let reader = Reader::new(Arc::clone(&shared), quorum, Arc::clone(&cfg), own)?;
+    let worker = Worker::new(Arc::clone(&shared), cfg);
     std::thread::Builder::new()
         .name("corosync".into())
         .stack_size(STACK_BYTES)
@@ -234,10 +238,7 @@ pub fn start<K: Key>(services: Services, limits: Limits) -> Result<(Handle<K>, E
             call: "thread creation",
             errno: nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or_default()),
         })?;
-    Ok((
-        Handle { shared: Arc::clone(&shared), ended: false },
-        Events { shared, receiver, over: false },
-    ))
+    Ok((Handle { shared, ended: false }, Events { reader }))
 }
 
 /// Takes requests. Dropping it ends the thread as [`Handle::end`] does, leaving no other group than was asked for.
@@ -251,18 +252,18 @@ impl<K: Key> Handle<K> {
     /// Join a group. Answered by its first [`Event::Confchg`], or by [`Event::JoinFailed`], also for a key whose group
     /// was joined before and not left.
     pub fn join(&self, key: K, name: GroupName) {
-        self.shared.push(Command::Join { key, name });
+        self.shared.join(key, name);
     }
 
     /// Leave a group in order, behind what was sent to it before. Answered by an [`Event::Confchg`] that names us as
     /// left. Nothing for a group that is not there.
-    pub fn leave(&self, key: K) {
-        self.shared.push(Command::Leave { key });
+    pub fn leave(&self, key: &K) {
+        self.shared.leave(key);
     }
 
     /// Multicast, behind what was sent to this group before. Nothing for a group that is not there.
-    pub fn send(&self, key: K, bytes: Vec<u8>) {
-        self.shared.push(Command::Send { key, bytes });
+    pub fn send(&self, key: &K, bytes: Vec<u8>) {
+        self.shared.send(key, bytes);
     }
 
     /// Have corosync on a node end itself, possibly our own.
@@ -279,7 +280,7 @@ impl<K: Key> Handle<K> {
 
     /// Answer [`Event::ShutdownQuestion`]. An answer that comes too late has no effect.
     pub fn answer_shutdown(&self, answer: ShutdownAnswer) {
-        self.shared.push(Command::AnswerShutdown(answer));
+        self.shared.push(Command::Answer(answer));
     }
 
     /// Ask for a node's addresses. Answered by [`Event::NodeAddresses`].
@@ -288,7 +289,7 @@ impl<K: Key> Handle<K> {
     }
 
     /// The orderly end: leave these groups in order, behind all requests made before, then close all connections. A
-    /// group that is not named sees our process end. Nothing more is read from corosync meanwhile.
+    /// group that is not named sees our process end: once [`Events`] is dropped, or has given its last event.
     pub fn end(mut self, leave: Vec<K>) -> Ending<K> {
         self.ended = true;
         self.shared.push(Command::End { leave });
@@ -311,8 +312,8 @@ pub struct Ending<K: Key> {
 }
 
 impl<K: Key> Ending<K> {
-    /// Wait until corosync has taken all requests, or was lost, and all connections are closed. `false` where
-    /// `patience` is over before: the end of the process closes what is left.
+    /// Wait until corosync has taken all requests, or was lost. `false` where `patience` is over before: the end of the
+    /// process closes what is left.
     #[must_use]
     pub fn wait(&self, patience: Duration) -> bool {
         self.shared.await_end(patience)
@@ -322,44 +323,40 @@ impl<K: Key> Ending<K> {
 /// Gives events. After its drop nothing more is read from corosync; requests are still carried out.
 #[derive(Debug)]
 pub struct Events<K: Key> {
-    shared: Arc<Shared<K>>,
-    receiver: mpsc::Receiver<Event<K>>,
-    /// The last event was given.
-    over: bool,
+    reader: Reader<K>,
 }
 
 impl<K: Key> Events<K> {
-    /// The next event; `None` after the last. Works in any runtime; a call that is dropped loses nothing.
-    pub async fn recv(&mut self) -> Option<Event<K>> {
-        if self.over {
-            return None;
-        }
-        let event = self.receiver.recv().await;
-        self.taken(event)
+    /// The next event, if it is there.
+    pub fn try_recv(&mut self) -> Option<Event<K>> {
+        self.reader.next()
     }
 
-    /// The next event, for a thread without a runtime.
+    /// No more will come.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.reader.is_over()
+    }
+
+    /// The next event; `None` after the last. For a thread that waits for nothing else.
     pub fn blocking_recv(&mut self) -> Option<Event<K>> {
-        if self.over {
-            return None;
+        loop {
+            let event = self.try_recv();
+            if event.is_some() || self.is_over() {
+                return event;
+            }
+            // A failure other than a signal would be one of the next look too, which tells it.
+            let mut fds = [PollFd::new(self.reader.waits_on(), PollFlags::POLLIN)];
+            let _woken = poll(&mut fds, PollTimeout::NONE);
         }
-        let event = self.receiver.blocking_recv();
-        self.taken(event)
-    }
-
-    fn taken(&mut self, event: Option<Event<K>>) -> Option<Event<K>> {
-        if let Some(event) = &event {
-            self.shared.event_taken(event);
-        }
-        let event = event.or_else(|| self.shared.take_last_words());
-        self.over = matches!(event, None | Some(Event::Lost { .. }));
-        event
     }
 }
 
-impl<K: Key> Drop for Events<K> {
-    fn drop(&mut self) {
-        self.shared.reader_gone();
+impl<K: Key> AsFd for Events<K> {
+    /// Becomes readable, anew each time, when [`Events::try_recv`] has given nothing and would now give something or be over.
+    /// It may be readable without that.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
     }
 }
 

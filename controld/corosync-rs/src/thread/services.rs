@@ -1,14 +1,12 @@
-//! The configuration and quorum services on the thread: their requests in order, their events with addresses.
+//! The configuration service on the thread: its requests in order.
 
-use super::addresses::Addresses;
 use super::group::{MEMBERSHIP_PAUSE, Retry};
-use super::{Connection, Event, Loss, Services};
+use super::inbox::Note;
+use super::{Event, Key};
 use crate::cfg::{Cfg, ShutdownAnswer};
-use crate::cpg::Process;
 use crate::error::{Error, Result};
-use crate::quorum::{Quorum, QuorumEvent};
-use crate::types::Dispatch;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A request to the configuration service.
@@ -17,15 +15,12 @@ pub(super) enum CfgRequest {
     Kill { node: u32, reason: String },
     Answer(ShutdownAnswer),
     Addresses { node: u32 },
+    AddressesOf { nodes: Vec<u32> },
 }
 
 #[derive(Debug)]
-pub(super) struct ServiceState {
-    pub(super) cfg: Cfg,
-    pub(super) quorum: Quorum,
-    /// This process, as it appears in groups.
-    pub(super) own: Process,
-    addresses: Addresses,
+pub(super) struct CfgQueue {
+    cfg: Arc<Cfg>,
     requests: VecDeque<CfgRequest>,
     retry: Retry,
 }
@@ -35,21 +30,12 @@ pub(super) enum CfgStep<K> {
     /// Nothing is to be done, or not yet.
     Rest,
     /// Done, perhaps with an answer.
-    Taken(Option<Event<K>>),
+    Taken(Option<Note<K>>),
 }
 
-impl ServiceState {
-    pub(super) fn new(services: Services) -> Result<Self> {
-        let Services { cfg, quorum } = services;
-        let own = Process { node: cfg.local_node()?, pid: std::process::id() };
-        Ok(Self {
-            cfg,
-            quorum,
-            own,
-            addresses: Addresses::default(),
-            requests: VecDeque::new(),
-            retry: Retry::default(),
-        })
+impl CfgQueue {
+    pub(super) fn new(cfg: Arc<Cfg>) -> Self {
+        Self { cfg, requests: VecDeque::new(), retry: Retry::default() }
     }
 
     pub(super) fn push(&mut self, request: CfgRequest) {
@@ -60,34 +46,40 @@ impl ServiceState {
         self.requests.is_empty()
     }
 
-    /// When [`ServiceState::step`] has something to do: `None` never, else not before this.
+    /// When [`CfgQueue::step`] has something to do: `None` never, else not before this.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         (!self.requests.is_empty()).then(|| self.retry.at().unwrap_or(now))
     }
 
     /// Do the next request, if it is time. An error means that the connection is lost.
-    pub(super) fn step<K>(&mut self, now: Instant) -> Result<CfgStep<K>> {
+    pub(super) fn step<K: Key>(&mut self, now: Instant) -> Result<CfgStep<K>> {
         if !self.retry.is_due(now) {
             return Ok(CfgStep::Rest);
         }
-        let (event, answer) = match self.requests.front() {
+        let answer = match self.requests.front() {
             None => return Ok(CfgStep::Rest),
-            Some(CfgRequest::Kill { node, reason }) => (None, self.cfg.kill_node(*node, reason)),
+            Some(CfgRequest::Kill { node, reason }) => {
+                self.cfg.kill_node(*node, reason).map(|()| None)
+            }
             Some(CfgRequest::Answer(answer)) => {
-                (None, forgive_late(self.cfg.answer_shutdown(*answer)))
+                forgive_late(self.cfg.answer_shutdown(*answer)).map(|()| None)
             }
             Some(CfgRequest::Addresses { node }) => match self.cfg.node_addresses(*node) {
-                Err(error) if error.is_try_again() || error.is_connection_loss() => {
-                    (None, Err(error))
-                }
-                result => (Some(Event::NodeAddresses { node: *node, result }), Ok(())),
+                Err(error) if error.is_try_again() || error.is_connection_loss() => Err(error),
+                result => Ok(Some(Note::Event(Event::NodeAddresses { node: *node, result }))),
             },
+            // An event waits for these: a node that corosync will not say now is asked for at the next event.
+            Some(CfgRequest::AddressesOf { nodes }) => {
+                let ask = |node: &u32| Some((*node, self.cfg.node_addresses(*node).ok()?));
+                let known: BTreeMap<_, _> = nodes.iter().filter_map(ask).collect();
+                Ok(Some(Note::Addresses(known)))
+            }
         };
         match answer {
-            Ok(()) => {
+            Ok(note) => {
                 self.retry.reset();
                 self.requests.pop_front();
-                Ok(CfgStep::Taken(event))
+                Ok(CfgStep::Taken(note))
             }
             Err(error) if error.is_try_again() => {
                 self.retry.postpone(now, MEMBERSHIP_PAUSE);
@@ -96,51 +88,12 @@ impl ServiceState {
             Err(error) => Err(error),
         }
     }
-
-    /// Read one note of the quorum service's; `None` where nothing was there.
-    pub(super) fn dispatch_quorum<K>(&mut self) -> Result<Option<Vec<Event<K>>>> {
-        match self.quorum.dispatch_one()? {
-            Dispatch::Idle => Ok(None),
-            Dispatch::Events(events) => {
-                Ok(Some(events.into_iter().map(|event| self.translate(event)).collect()))
-            }
-        }
-    }
-
-    fn translate<K>(&mut self, event: QuorumEvent) -> Event<K> {
-        match event {
-            QuorumEvent::Nodelist { ring, members: _, joined, left } => {
-                self.addresses.forget(&left);
-                Event::Nodelist { ring, joined, left }
-            }
-            QuorumEvent::Quorum { quorate, ring, members } => {
-                let cfg = &self.cfg;
-                let addresses = self.addresses.of(&members, |node| cfg.node_addresses(node));
-                Event::Quorum { quorate, ring, members, addresses }
-            }
-        }
-    }
-
-    /// Read one note of the configuration service's; `None` where nothing was there.
-    pub(super) fn dispatch_cfg<K>(&self) -> Result<Option<Vec<Event<K>>>> {
-        Ok(match self.cfg.dispatch_one()? {
-            Dispatch::Idle => None,
-            Dispatch::Events(kinds) => {
-                Some(kinds.into_iter().map(Event::ShutdownQuestion).collect())
-            }
-        })
-    }
 }
 
 /// Corosync refuses an answer to a question that it has given up: that is no fault of the connection.
-fn forgive_late(answer: Result<()>) -> Result<()> {
+fn forgive_late(answer: std::result::Result<(), Error>) -> Result<()> {
     match answer {
         Err(error) if !error.is_try_again() && !error.is_connection_loss() => Ok(()),
         other => other,
     }
-}
-
-/// A failed call of the configuration service as the end of everything.
-pub(super) const fn cfg_lost<K>(error: Error) -> (Connection<K>, Loss) {
-    (Connection::Cfg, Loss::Failed(error))
 }

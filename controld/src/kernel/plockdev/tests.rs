@@ -1,6 +1,7 @@
 use super::*;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use std::sync::{Arc, Mutex};
+use std::future::poll_fn;
+use std::sync::Mutex;
 
 /// A pair that keeps records apart, as the device does.
 fn pair() -> (OwnedFd, OwnedFd) {
@@ -45,20 +46,18 @@ fn request(info: &PlockInfo) -> [u8; RECORD_SIZE] {
 
 struct Reading {
     kernel: OwnedFd,
-    requests: mpsc::Receiver<PlockInfo>,
-    rate: watch::Sender<u32>,
+    requests: Requests,
+    limit: RateLimit,
     said: Arc<Mutex<Vec<String>>>,
-    task: tokio::task::JoinHandle<Result<(), KernelError>>,
 }
 
-fn reading(rate: u32, room: usize) -> Reading {
+fn reading(rate: u32) -> Reading {
     let (kernel, device) = pair();
-    let (rate, limit) = watch::channel(rate);
-    let (sender, requests) = mpsc::channel(room);
+    let limit = RateLimit::new(rate);
     let (log, said) = sink();
-    let reader = Requests::new(device, Path::new("/dev/misc/dlm_plock"), us(), limit).unwrap();
-    let task = tokio::spawn(reader.forward(sender, log));
-    Reading { kernel, requests, rate, said, task }
+    let path = Path::new("/dev/misc/dlm_plock");
+    let requests = Requests::new(device, path, us(), limit.clone(), log).unwrap();
+    Reading { kernel, requests, limit, said }
 }
 
 impl Reading {
@@ -68,6 +67,13 @@ impl Reading {
 
     fn ask_for(&self, numbers: std::ops::Range<u64>) {
         numbers.for_each(|number| self.ask(&request(&info(number))));
+    }
+
+    async fn next(&mut self) -> Option<PlockInfo> {
+        match poll_fn(|context| self.requests.poll_next(context)).await? {
+            Event::PlockRequest(info) => Some(info),
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -122,39 +128,27 @@ fn no_bytes_panic() {
 
 #[tokio::test]
 async fn everything_that_is_there_is_read_in_order() {
-    let mut reading = reading(0, 100);
+    let mut reading = reading(0);
     reading.ask_for(0..50);
-    for number in 0..50 {
-        assert_eq!(reading.requests.recv().await, Some(info(number)));
+    assert_eq!(reading.next().await, Some(info(0)));
+    for number in 1..50 {
+        assert_eq!(reading.requests.try_next(), Some(Event::PlockRequest(info(number))));
     }
+    assert_eq!(reading.requests.try_next(), None);
     reading.ask_for(50..51);
-    assert_eq!(reading.requests.recv().await, Some(info(50)));
-}
-
-#[tokio::test]
-async fn what_the_driver_has_no_room_for_stays_in_the_kernel() {
-    let mut reading = reading(0, 4);
-    reading.ask_for(0..20);
-    assert_eq!(reading.requests.recv().await, Some(info(0)));
-    while reading.requests.len() < 4 {
-        tokio::task::yield_now().await;
-    }
-    // Reading waits for room, and goes on with nothing lost.
-    for number in 1..20 {
-        assert_eq!(reading.requests.recv().await, Some(info(number)));
-    }
+    assert_eq!(reading.next().await, Some(info(50)));
 }
 
 #[tokio::test]
 async fn a_bad_record_is_told_and_the_next_one_is_read() {
-    let mut reading = reading(0, 8);
+    let mut reading = reading(0);
     reading.ask(&[7; 10]);
     let version = [3, 0, 0];
     reading.ask(&request(&PlockInfo { version, ..info(1) }));
     reading.ask_for(2..3);
-    let refused = reading.requests.recv().await.unwrap();
+    let refused = reading.next().await.unwrap();
     assert_eq!((refused.number, refused.op), (1, Op::Unknown(1)));
-    assert_eq!(reading.requests.recv().await, Some(info(2)));
+    assert_eq!(reading.next().await, Some(info(2)));
     let said = reading.said.lock().unwrap().clone();
     assert!(said[0].starts_with("plock device gave 10 bytes instead of 64"), "{said:?}");
     assert!(said[1].starts_with("plock request of version 3.0.0, known is 1.0 to 1.2"), "{said:?}");
@@ -162,14 +156,13 @@ async fn a_bad_record_is_told_and_the_next_one_is_read() {
 }
 
 #[tokio::test]
-async fn the_end_of_the_device_is_an_error() {
-    let reading = reading(0, 8);
-    drop(reading.kernel);
-    let ended = reading.task.await.unwrap();
-    assert!(
-        matches!(ended, Err(KernelError::Path { operation: Operation::Read, .. })),
-        "{ended:?}"
-    );
+async fn the_end_of_the_device_is_the_daemons() {
+    let Reading { kernel, mut requests, .. } = reading(0);
+    drop(kernel);
+    let end = poll_fn(|context| requests.poll_next(context)).await;
+    let Some(Event::ClusterLost { why }) = end else { panic!("{end:?}") };
+    assert!(why.starts_with("plock device: ") && why.contains("/dev/misc/dlm_plock"), "{why}");
+    assert_eq!(poll_fn(|context| requests.poll_next(context)).await, None);
 }
 
 /// When the requests of one burst come, in milliseconds.
@@ -178,7 +171,7 @@ async fn burst(reading: &mut Reading, count: u64) -> Vec<u128> {
     reading.ask_for(0..count);
     let mut at = Vec::new();
     for _ in 0..count {
-        reading.requests.recv().await.unwrap();
+        reading.next().await.unwrap();
         at.push(begin.elapsed().as_millis());
     }
     at
@@ -186,7 +179,7 @@ async fn burst(reading: &mut Reading, count: u64) -> Vec<u128> {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_lets_a_burst_pass_and_then_one_at_a_time() {
-    let mut reading = reading(10, 100);
+    let mut reading = reading(10);
     let at = burst(&mut reading, 15).await;
     assert_eq!(at[..10], [0; 10]);
     // The clock of the timer has milliseconds.
@@ -198,13 +191,13 @@ async fn a_limit_lets_a_burst_pass_and_then_one_at_a_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_new_limit_counts_at_once() {
-    let mut reading = reading(1, 100);
+    let mut reading = reading(1);
     reading.ask_for(0..3);
-    assert_eq!(reading.requests.recv().await, Some(info(0)));
+    assert_eq!(reading.next().await, Some(info(0)));
     let begin = Instant::now();
-    reading.rate.send_replace(0);
-    assert_eq!(reading.requests.recv().await, Some(info(1)));
-    assert_eq!(reading.requests.recv().await, Some(info(2)));
+    reading.limit.set(0);
+    assert_eq!(reading.next().await, Some(info(1)));
+    assert_eq!(reading.next().await, Some(info(2)));
     assert_eq!(begin.elapsed(), Duration::ZERO);
 }
 
@@ -214,7 +207,7 @@ fn results_are_written_in_order_and_a_caller_that_is_gone_is_no_error() {
     let (log, said) = sink();
     let (plock_log, plock_said) = sink();
     let results =
-        Results::new(device, "/dev/misc/dlm_plock".into(), watch::channel(0).0, log, plock_log);
+        Results::new(device, "/dev/misc/dlm_plock".into(), RateLimit::default(), log, plock_log);
     for number in 0..5 {
         results.write(&PlockInfo { result: -11, ..info(number) });
     }

@@ -1,0 +1,350 @@
+//! The reader: what corosync has to say, read in order of rank by whoever asks.
+//!
+//! The rank is: notes of the thread, quorum service, configuration service, groups in the order of their joins. Corosync
+//! may serve a connection of a higher rank, and then the one that we see, while we look: so whatever is seen is looked
+//! for again, and what the second look shows that ranks higher comes first. Seen before the second look, the lower one can
+//! hide nothing older.
+
+use super::addresses::Addresses;
+use super::group::Group;
+use super::inbox::{Command, Note, Shared};
+use super::{Connection, Event, Key, Loss};
+use crate::cfg::Cfg;
+use crate::cpg::{CpgEvent, Process};
+use crate::error::{Error, Result};
+use crate::quorum::{Quorum, QuorumEvent};
+use crate::types::{Dispatch, RingId};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+/// A connection to read from, in the order of rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Notes,
+    Quorum,
+    Cfg,
+    /// By its rank.
+    Group(u64),
+}
+
+impl Source {
+    /// What the kernel keeps for us with the descriptor.
+    const fn to_token(self) -> u64 {
+        match self {
+            Self::Notes => 0,
+            Self::Quorum => 1,
+            Self::Cfg => 2,
+            Self::Group(rank) => rank.saturating_add(3),
+        }
+    }
+
+    const fn from_token(token: u64) -> Self {
+        match token {
+            0 => Self::Notes,
+            1 => Self::Quorum,
+            2 => Self::Cfg,
+            rank => Self::Group(rank.saturating_sub(3)),
+        }
+    }
+}
+
+/// A connection that has something, or has hung up.
+#[derive(Clone, Copy, Debug)]
+struct Ready {
+    source: Source,
+    hung_up: bool,
+}
+
+/// An event of the quorum service that waits for the addresses of new members; nothing is read meanwhile.
+#[derive(Debug)]
+struct Held {
+    quorate: bool,
+    ring: RingId,
+    members: Vec<u32>,
+}
+
+#[derive(Debug)]
+pub(super) struct Reader<K: Key> {
+    shared: Arc<Shared<K>>,
+    /// All sources' descriptors.
+    epoll: Epoll,
+    quorum: Quorum,
+    cfg: Arc<Cfg>,
+    /// This process, as it appears in groups.
+    own: Process,
+    /// Those with a connection, by rank.
+    groups: Vec<Arc<Group<K>>>,
+    addresses: Addresses,
+    held: Option<Held>,
+    /// Of the quorum service, not looked at yet.
+    notes_of_quorum: VecDeque<QuorumEvent>,
+    /// Ready to be given.
+    events: VecDeque<Event<K>>,
+    /// The last event was given.
+    over: bool,
+    /// Room for a look at all sources.
+    look: Vec<EpollEvent>,
+}
+
+impl<K: Key> Reader<K> {
+    pub(super) fn new(
+        shared: Arc<Shared<K>>,
+        quorum: Quorum,
+        cfg: Arc<Cfg>,
+        own: Process,
+    ) -> Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .map_err(|errno| Error::System { call: "epoll_create1", errno })?;
+        watch(&epoll, shared.reader_wake_fd(), Source::Notes)?;
+        watch(&epoll, quorum.as_fd(), Source::Quorum)?;
+        watch(&epoll, cfg.as_fd(), Source::Cfg)?;
+        Ok(Self {
+            shared,
+            epoll,
+            quorum,
+            cfg,
+            own,
+            groups: Vec::new(),
+            addresses: Addresses::default(),
+            held: None,
+            notes_of_quorum: VecDeque::new(),
+            events: VecDeque::new(),
+            over: false,
+            look: vec![EpollEvent::empty(); SOURCES_WITHOUT_GROUPS],
+        })
+    }
+
+    /// The last event was given.
+    pub(super) const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// What to poll until there may be more: where something is held, corosync's descriptors have nothing to say.
+    pub(super) fn waits_on(&self) -> BorrowedFd<'_> {
+        if self.held.is_some() { self.shared.reader_wake_fd() } else { self.as_fd() }
+    }
+
+    /// The next event, if there is one.
+    pub(super) fn next(&mut self) -> Option<Event<K>> {
+        while !self.over {
+            if let Some(event) = self.events.pop_front() {
+                if matches!(event, Event::Lost { .. }) {
+                    self.end();
+                }
+                return Some(event);
+            }
+            if let Err((connection, loss)) = self.read() {
+                self.shared.lose(connection, loss);
+            } else if self.events.is_empty() {
+                return None;
+            }
+        }
+        None
+    }
+
+    fn end(&mut self) {
+        self.over = true;
+        self.groups.clear();
+        self.events.clear();
+    }
+
+    /// Read until there is an event, or nothing more.
+    fn read(&mut self) -> std::result::Result<(), (Connection<K>, Loss)> {
+        let failed = |connection| move |error| (connection, Loss::Failed(error));
+        self.take_notes().map_err(failed(Connection::Cfg))?;
+        while self.events.is_empty() && self.held.is_none() && !self.over {
+            let Some(ready) = self.ready().map_err(failed(Connection::Cfg))? else { break };
+            let (connection, found) = match ready.source {
+                Source::Notes => {
+                    self.shared.reader_woken();
+                    (Connection::Cfg, self.take_notes().map(|()| true))
+                }
+                Source::Quorum => (Connection::Quorum, self.read_quorum()),
+                Source::Cfg => (Connection::Cfg, self.read_cfg()),
+                Source::Group(rank) => {
+                    let at = self.groups.binary_search_by_key(&rank, |group| group.rank);
+                    // One that is forgotten is not watched.
+                    let group = at.ok().and_then(|at| self.groups.get(at)).cloned();
+                    let Some(group) = group else { break };
+                    (Connection::Group(group.key.clone()), self.read_group(&group))
+                }
+            };
+            match found {
+                Ok(false) if ready.hung_up => return Err((connection, Loss::HangUp)),
+                Ok(_) => {}
+                Err(error) => return Err((connection, Loss::Failed(error))),
+            }
+        }
+        Ok(())
+    }
+
+    fn take_notes(&mut self) -> Result<()> {
+        for note in self.shared.notes() {
+            match note {
+                Note::Connected(group) => {
+                    if let Some(cpg) = group.cpg() {
+                        watch(&self.epoll, cpg.as_fd(), Source::Group(group.rank))?;
+                        let at = self.groups.partition_point(|other| other.rank < group.rank);
+                        self.groups.insert(at, group);
+                        self.look.push(EpollEvent::empty());
+                    }
+                }
+                Note::Gone(group) => self.forget(&group),
+                Note::Addresses(answers) => {
+                    self.addresses.learn(answers);
+                    if let Some(Held { quorate, ring, members }) = self.held.take() {
+                        let addresses = self.addresses.known();
+                        self.events.push_back(Event::Quorum { quorate, ring, members, addresses });
+                    }
+                    self.translate_quorum();
+                }
+                Note::Event(event) => self.events.push_back(event),
+            }
+        }
+        // What was told before is given before the end.
+        if self.events.is_empty() && self.shared.is_over() && !self.shared.has_notes() {
+            self.end();
+        }
+        Ok(())
+    }
+
+    /// The highest of the sources that have something.
+    fn ready(&mut self) -> Result<Option<Ready>> {
+        let mut best: Option<Ready> = None;
+        loop {
+            let count = match self.epoll.wait(&mut self.look, EpollTimeout::ZERO) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(Error::System { call: "epoll_wait", errno }),
+            };
+            let ready = |event: &EpollEvent| Ready {
+                source: Source::from_token(event.data()),
+                hung_up: event.events().intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR),
+            };
+            let seen = self.look.iter().take(count).map(ready).min_by_key(|ready| ready.source);
+            match seen.filter(|new| best.is_none_or(|old| new.source < old.source)) {
+                // Nothing that is corosync's ranks higher.
+                Some(better) if better.source <= Source::Quorum => return Ok(Some(better)),
+                Some(better) => best = Some(better),
+                None => return Ok(best),
+            }
+        }
+    }
+
+    /// `false` where nothing was there.
+    fn read_quorum(&mut self) -> Result<bool> {
+        match self.quorum.dispatch_one()? {
+            Dispatch::Idle => Ok(false),
+            Dispatch::Events(events) => {
+                self.notes_of_quorum.extend(events);
+                self.translate_quorum();
+                Ok(true)
+            }
+        }
+    }
+
+    /// Up to the first that has to wait for addresses.
+    fn translate_quorum(&mut self) {
+        while self.held.is_none()
+            && let Some(event) = self.notes_of_quorum.pop_front()
+        {
+            match event {
+                QuorumEvent::Nodelist { ring, members: _, joined, left } => {
+                    self.addresses.forget(&left);
+                    self.events.push_back(Event::Nodelist { ring, joined, left });
+                }
+                QuorumEvent::Quorum { quorate, ring, members } => {
+                    let nodes = self.addresses.missing(&members);
+                    if nodes.is_empty() {
+                        let addresses = self.addresses.known();
+                        self.events.push_back(Event::Quorum { quorate, ring, members, addresses });
+                    } else {
+                        self.shared.push(Command::AddressesOf { nodes });
+                        self.held = Some(Held { quorate, ring, members });
+                    }
+                }
+            }
+        }
+    }
+
+    fn read_cfg(&mut self) -> Result<bool> {
+        match self.cfg.dispatch_one()? {
+            Dispatch::Idle => Ok(false),
+            Dispatch::Events(kinds) => {
+                self.events.extend(kinds.into_iter().map(Event::ShutdownQuestion));
+                Ok(true)
+            }
+        }
+    }
+
+    fn read_group(&mut self, group: &Arc<Group<K>>) -> Result<bool> {
+        let Some(cpg) = group.cpg() else { return Ok(false) };
+        let found = match cpg.dispatch_one()? {
+            Dispatch::Idle => return Ok(false),
+            Dispatch::Events(found) => found,
+        };
+        for event in found {
+            let key = group.key.clone();
+            let event = match event {
+                CpgEvent::Confchg { members, joined, left } => {
+                    if group.is_last(self.own, &left) {
+                        self.forget(group);
+                        self.shared.remove(group);
+                    }
+                    Event::Confchg { key, members, joined, left }
+                }
+                CpgEvent::Ring { ring, members } => Event::Ring { key, ring, members },
+                CpgEvent::Message { from, bytes } => {
+                    if from == self.own {
+                        group.came_back();
+                    }
+                    Event::Message { key, from, bytes }
+                }
+            };
+            self.events.push_back(event);
+        }
+        Ok(true)
+    }
+
+    fn forget(&mut self, group: &Group<K>) {
+        if let Some(cpg) = group.cpg() {
+            // Before its end closes the descriptor. It may never have been watched.
+            let _unwatched = self.epoll.delete(cpg.as_fd());
+        }
+        let before = self.groups.len();
+        self.groups.retain(|other| other.rank != group.rank);
+        if self.groups.len() < before {
+            self.look.pop();
+        }
+    }
+}
+
+impl<K: Key> AsFd for Reader<K> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+}
+
+/// Notes, quorum service and configuration service.
+const SOURCES_WITHOUT_GROUPS: usize = 3;
+
+fn watch(epoll: &Epoll, fd: BorrowedFd<'_>, source: Source) -> Result<()> {
+    epoll
+        .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, source.to_token()))
+        .map_err(|errno| Error::System { call: "epoll_ctl", errno })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_ordered_by_rank_and_come_back_from_the_kernel() {
+        let all = [Source::Notes, Source::Quorum, Source::Cfg, Source::Group(0), Source::Group(7)];
+        assert!(all.is_sorted());
+        assert_eq!(all.map(|source| Source::from_token(source.to_token())), all);
+    }
+}
