@@ -22,3 +22,27 @@ impl Feed for Receiver<Event> {
         self.try_recv().ok()
     }
 }
+
+/// Both, the first one first.
+#[must_use]
+pub fn both(first: Box<dyn Feed>, second: Box<dyn Feed>) -> Box<dyn Feed> {
+    Box::new(Both { first, second })
+}
+
+struct Both {
+    first: Box<dyn Feed>,
+    second: Box<dyn Feed>,
+}
+
+impl Feed for Both {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        match self.first.poll_next(context) {
+            Poll::Pending => self.second.poll_next(context),
+            there => there,
+        }
+    }
+
+    fn try_next(&mut self) -> Option<Event> {
+        self.first.try_next().or_else(|| self.second.try_next())
+    }
+}

@@ -81,14 +81,13 @@ async fn child_with_a_stuck_lane() {
         return;
     };
     let _peer = UnixStream::connect(directory.join("peer")).unwrap();
-    let (events, _received) = tokio::sync::mpsc::channel(1);
     let root = Root::new(directory.join("root"));
     let device = OpenOptions::new().write(true).open("/dev/null").unwrap();
     let limit = RateLimit::default();
     let plocks =
         Results::new(device.into(), "/dev/null".into(), limit, Arc::new(drop), Arc::new(drop));
-    let mut kernel =
-        RealKernel::new(root, CommOptions::default(), events, Arc::new(drop), plocks).unwrap();
+    let (mut kernel, _completions) =
+        RealKernel::new(root, CommOptions::default(), Arc::new(drop), plocks).unwrap();
     kernel.write(Token(1), Lane::Lockspace(LockspaceName::new(b"fs").unwrap()), KernelWrite::Stop);
     loop {
         std::thread::park();

@@ -118,7 +118,6 @@ impl Lockspace {
             return;
         }
         if let Some(wait) = &wait {
-            self.debug(out, format!("wait for {wait}"));
             out.moment(Moment::Waiting { lockspace: self.name.clone(), wait: wait.clone() });
         }
         self.wait = wait;

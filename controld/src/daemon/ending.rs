@@ -14,6 +14,7 @@ use dlm_core::Core;
 use dlm_core::effect::{KernelWrite, Lane};
 use dlm_core::event::{Event, Token};
 use std::collections::BTreeSet;
+use std::future::poll_fn;
 use std::time::Duration;
 
 /// How long the stops may take. The kernel stops by itself what is left when the monitor is closed.
@@ -36,7 +37,8 @@ pub(super) async fn after_run(
     logger: &Logger,
 ) -> u8 {
     match end {
-        End::Done | End::Refused(_) => {}
+        // Its connections to corosync close with the cluster's, below.
+        End::Done | End::Refused(_) => drop(inputs),
         End::ClusterLost(_) => stop_kernels(&mut outputs, inputs, core, logger).await,
         End::FailStop(why) => {
             logger.error(&format!("cannot go on: {why}"));
@@ -69,7 +71,7 @@ async fn stop_kernels(outputs: &mut Outputs, mut inputs: Inputs, core: &Core, lo
     }
     let all_done = async {
         while !outstanding.is_empty() {
-            match inputs.kernel.recv().await {
+            match poll_fn(|context| inputs.kernel.poll_next(context)).await {
                 Some(Event::KernelDone { token, .. }) => {
                     outstanding.remove(&token);
                 }

@@ -6,7 +6,7 @@ use crate::cluster::corosync::{self, Configuration, Corosync, CorosyncError};
 use crate::config::{Config, Key, Origin};
 use crate::control::{self, Published};
 use crate::driver::{Driver, Inputs, Outputs};
-use crate::feed::Feed;
+use crate::feed::{Feed, both};
 use crate::fence::{AgentRequest, Purpose, run};
 use crate::kernel::attributes::{ClusterAttributes, Protocol};
 use crate::kernel::configfs::CommOptions;
@@ -81,7 +81,7 @@ struct Seams {
     cluster: Box<dyn Cluster>,
     kernel: Box<dyn Kernel>,
     from_cluster: Box<dyn Feed>,
-    from_kernel: mpsc::Receiver<Event>,
+    from_kernel: Box<dyn Feed>,
     plocks: Box<dyn Feed>,
     configuration: Configuration,
     devices: Devices,
@@ -180,7 +180,7 @@ async fn open_seams(
         ClusterSide::Corosync => {
             let corosync::Started { cluster, incoming, configuration } =
                 connect_corosync(logger).await?;
-            from_cluster = crate::testbed::both(Box::new(incoming), from_cluster);
+            from_cluster = both(Box::new(incoming), from_cluster);
             (crate::testbed::beside(Box::new(cluster), opened.cluster), configuration)
         }
         ClusterSide::Testbed => {
@@ -201,7 +201,7 @@ async fn open_seams(
     phase(DaemonPhase::Kernel);
     warn(config, logger);
     let (kernel, devices) = (opened.kernel, None);
-    let plocks = Box::new(plocks);
+    let (from_kernel, plocks) = (Box::new(from_kernel), Box::new(plocks));
     Ok(Seams { cluster, kernel, from_cluster, from_kernel, plocks, configuration, devices })
 }
 
@@ -228,7 +228,8 @@ async fn open_real_seams(
     let monitor = prepare_kernel(&root, config, &configuration, &sink, &kernel_events).await?;
     let (results, plocks) = open_plocks(&root, config, logger, &sink, configuration.local)?;
     let comms = comm_options(config, &configuration);
-    let kernel = RealKernel::new(root, comms, kernel_events, sink, results)?;
+    let (kernel, completions) = RealKernel::new(root, comms, sink, results)?;
+    let from_kernel = both(Box::new(completions), Box::new(from_kernel));
 
     let (cluster, kernel) = (Box::new(cluster), Box::new(kernel));
     let (from_cluster, plocks) = (Box::new(incoming), Box::new(plocks));

@@ -14,7 +14,7 @@ pub struct Inputs {
     /// The cluster seam's events.
     pub cluster: Box<dyn Feed>,
     /// The kernel seam's events.
-    pub kernel: Receiver<Event>,
+    pub kernel: Box<dyn Feed>,
     /// Requests for POSIX locks.
     pub plocks: Box<dyn Feed>,
     /// What clients ask.
@@ -49,7 +49,7 @@ impl Inputs {
         };
         tokio::select! {
             event = poll_fn(|context| self.cluster.poll_next(context)) => Input::Event(or_lost(event, "cluster seam")),
-            event = self.kernel.recv() => Input::Event(or_lost(event, "kernel seam")),
+            event = poll_fn(|context| self.kernel.poll_next(context)) => Input::Event(or_lost(event, "kernel seam")),
             event = poll_fn(|context| self.plocks.poll_next(context)) => {
                 Input::Event(or_lost(event, "plock device"))
             }
@@ -62,10 +62,11 @@ impl Inputs {
 
     /// One that is there already, requests for POSIX locks apart.
     pub(super) fn ready(&mut self) -> Option<Input> {
+        // The kernel first: the end of a stop is what all others wait for.
         let event = self
-            .cluster
+            .kernel
             .try_next()
-            .or_else(|| self.kernel.try_recv().ok())
+            .or_else(|| self.cluster.try_next())
             .or_else(|| self.signals.try_recv().ok());
         event.map(Input::Event).or_else(|| self.commands.try_recv().ok().map(Input::Command))
     }

@@ -79,7 +79,7 @@ fn a_flood_loses_no_event() {
     let (_command_end, commands) = mpsc::channel(1);
     let (_signal_end, signals) = mpsc::channel(1);
     let (_plock_end, plocks) = mpsc::channel(1);
-    let (cluster, plocks) = (Box::new(cluster), Box::new(plocks));
+    let (cluster, kernel, plocks) = (Box::new(cluster), Box::new(kernel), Box::new(plocks));
     let inputs = Inputs { cluster, kernel, plocks, commands, signals };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let (end, _, _, core) = runtime
@@ -170,6 +170,7 @@ fn with_a_plock_device(kernel: impl FnOnce(OwnedFd, GlobalId) + Send + 'static) 
     let (_, _, _, core) = runtime.expect("a runtime").block_on(async {
         let plocks = Requests::new(device, &path, us(), limit, log).expect("a socket");
         let (cluster, plocks) = (Box::new(cluster), Box::new(plocks));
+        let from_kernel = Box::new(from_kernel);
         let (_command_end, commands) = mpsc::channel(1);
         let (_signal_end, signals) = mpsc::channel(1);
         let inputs = Inputs { cluster, kernel: from_kernel, plocks, commands, signals };

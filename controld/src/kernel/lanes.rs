@@ -8,8 +8,9 @@
 //!
 //! From this follows what a lane may do: open paths, and speak to the rest of the process through memory and that counter.
 //! The log needs descriptors: under their numbers a lane finds nothing, or worse, the file it is just writing. So log lines
-//! go with the results to the forwarder, a task of the event loop.
+//! go with the results to [`Completions`], which the driver reads in its own turn.
 
+use crate::feed::Feed;
 use crate::kernel::LogSink;
 use crate::kernel::attributes;
 use crate::kernel::error::KernelError;
@@ -27,9 +28,9 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::thread;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc::Sender;
 
 /// Stack of a lane's thread in bytes: paths and short texts, no recursion.
 const LANE_STACK: usize = 128 * 1024;
@@ -51,7 +52,7 @@ struct Report {
     done: Option<(Token, Result<(), String>)>,
 }
 
-/// What the lanes have to tell, and what wakes the forwarder for it.
+/// What the lanes have to tell, and what wakes the event loop for it.
 struct Reports {
     /// Not bounded by itself, but never longer than what was asked for: one report a job, and jobs are bounded.
     queue: Mutex<VecDeque<Report>>,
@@ -69,14 +70,18 @@ impl Reports {
     /// From any thread.
     fn tell(&self, report: Report) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(report);
-        // Fails only where the counter is at its limit, and then the forwarder is awake anyway.
+        // Fails only where the counter is at its limit, and then the event loop is awake anyway.
         let _already_awake = self.wake.write(1);
     }
 
-    fn take(&self) -> VecDeque<Report> {
-        // Before the look, so that what comes during it wakes us again. Fails where nobody has woken us since.
+    fn take(&self) -> Option<Report> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// The event loop is awake: what is told from now on wakes it anew.
+    fn woken(&self) {
+        // Fails where nobody has written since.
         let _not_woken = self.wake.read();
-        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -88,20 +93,16 @@ pub struct Lanes<F> {
 }
 
 impl<F: Files + Send + Sync + 'static> Lanes<F> {
-    /// Lanes whose completions go to `events` and whose lines go to `log`; needs the tokio runtime.
+    /// Lanes, and what comes of them; its lines go to `log`. Needs the tokio runtime.
     ///
     /// # Errors
     /// The system gives no descriptor, or the event loop does not take it.
-    pub fn new(
-        writer: Writer<F>,
-        events: Sender<Event>,
-        log: LogSink,
-    ) -> Result<Self, KernelError> {
+    pub fn new(writer: Writer<F>, log: LogSink) -> Result<(Self, Completions), KernelError> {
         let reports = Arc::new(Reports::new()?);
         let watched = reports.wake.as_fd().try_clone_to_owned().and_then(ready::register);
         let watched = watched.map_err(KernelError::Thread)?;
-        tokio::spawn(forward(watched, Arc::clone(&reports), events, log));
-        Ok(Self { writer: Arc::new(writer), running: BTreeMap::new(), reports })
+        let completions = Completions { reports: Arc::clone(&reports), watched, log };
+        Ok((Self { writer: Arc::new(writer), running: BTreeMap::new(), reports }, completions))
     }
 
     /// Put a write into its lane; its end comes as `KernelDone`, also where the lane cannot take it.
@@ -194,23 +195,33 @@ fn carry_out<F: Files>(
     Report { lines: journal.into_lines(), done: token.map(|token| (token, result)) }
 }
 
-/// The forwarder: what the lanes have to tell, until nobody takes it any more.
-async fn forward(
-    woken: AsyncFd<OwnedFd>,
+/// What comes of the writes: `KernelDone`, with the lines for the log before it.
+pub struct Completions {
     reports: Arc<Reports>,
-    events: Sender<Event>,
+    watched: AsyncFd<OwnedFd>,
     log: LogSink,
-) {
-    while let Ok(mut ready) = woken.readable().await {
-        ready.clear_ready();
-        for Report { lines, done } in reports.take() {
-            for line in lines {
-                log(line);
+}
+
+impl Feed for Completions {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        loop {
+            if let Some(event) = self.try_next() {
+                return Poll::Ready(Some(event));
             }
+            match ready!(self.watched.poll_read_ready(context)) {
+                Ok(mut guard) => guard.clear_ready(),
+                Err(_) => return Poll::Ready(None),
+            }
+            self.reports.woken();
+        }
+    }
+
+    fn try_next(&mut self) -> Option<Event> {
+        loop {
+            let Report { lines, done } = self.reports.take()?;
+            lines.into_iter().for_each(|line| (self.log)(line));
             if let Some((token, result)) = done {
-                if events.send(Event::KernelDone { token, result }).await.is_err() {
-                    return;
-                }
+                return Some(Event::KernelDone { token, result });
             }
         }
     }
@@ -250,6 +261,7 @@ mod tests {
     use nix::sys::stat::Mode;
     use std::collections::BTreeSet;
     use std::fs;
+    use std::future::poll_fn;
     use std::io::Read as _;
     use std::path::Path;
     use std::sync::Mutex;
@@ -259,7 +271,7 @@ mod tests {
     struct Bench {
         tree: TestTree,
         lanes: Lanes<ModelConfigfs>,
-        events: tokio::sync::mpsc::Receiver<Event>,
+        events: Completions,
         lines: Arc<Mutex<Vec<LogLine>>>,
     }
 
@@ -273,12 +285,11 @@ mod tests {
                 root: tree.root().clone(),
                 comms: CommOptions::default(),
             };
-            let (sender, events) = tokio::sync::mpsc::channel(4);
             let lines = Arc::new(Mutex::new(Vec::new()));
             let into = Arc::clone(&lines);
-            let lanes =
-                Lanes::new(writer, sender, Arc::new(move |line| into.lock().unwrap().push(line)));
-            Self { tree, lanes: lanes.unwrap(), events, lines }
+            let log = Arc::new(move |line| into.lock().unwrap().push(line));
+            let (lanes, events) = Lanes::new(writer, log).unwrap();
+            Self { tree, lanes, events, lines }
         }
 
         /// A lockspace whose `control` blocks whoever opens it, until somebody reads it.
@@ -291,7 +302,8 @@ mod tests {
         }
 
         async fn done(&mut self) -> (u64, Result<(), String>) {
-            match timeout(SOON, self.events.recv()).await.unwrap().unwrap() {
+            let next = poll_fn(|context| self.events.poll_next(context));
+            match timeout(SOON, next).await.unwrap().unwrap() {
                 Event::KernelDone { token, result } => (token.0, result),
                 other => panic!("{other:?}"),
             }
@@ -443,8 +455,11 @@ mod tests {
         let mut bench = Bench::new();
         bench.tree.cluster();
         bench.lanes.set_log_debug(Switch::On);
-        until(|| bench.lines.lock().unwrap().iter().any(|line| line.text == "set log_debug 1"))
-            .await;
+        until(|| {
+            assert_eq!(bench.events.try_next(), None);
+            bench.lines.lock().unwrap().iter().any(|line| line.text == "set log_debug 1")
+        })
+        .await;
         assert_eq!(bench.tree.read("sys/kernel/config/dlm/cluster/log_debug"), b"1");
     }
 }

@@ -1,8 +1,8 @@
 //! The kernel seam: lockspace control, members, node addresses; uevents and the kernel log.
 //!
-//! What happens comes as [`dlm_core::event::Event`]s over one bounded channel: `Online`, `Offline`, `Withdraw`, `Slots`,
-//! `KernelDone`. Requests for POSIX locks have a bounded channel of their own: they come by the thousand, and must not hold
-//! up the others.
+//! What happens comes as [`dlm_core::event::Event`]s: `Online`, `Offline`, `Withdraw` and `Slots` over one bounded channel;
+//! `KernelDone` from the lanes, before these; requests for POSIX locks from their device, apart from all else: they come by
+//! the thousand, and must not hold up the others.
 //!
 //! The real side: [`real::RealKernel`] carries the writes out, each lockspace's in a lane of its own ([`lanes`]);
 //! [`uevent`] and [`kmsg`] are what the kernel tells; [`startup`] is what the daemon does before it begins.
@@ -29,7 +29,7 @@ pub mod write;
 use dlm_core::effect::LogLine;
 use std::sync::Arc;
 
-/// Where lines for the log go. Called from tasks, never from a lane: a lane has no
+/// Where lines for the log go. Called from the event loop, never from a lane: a lane has no
 /// descriptors, and would write the line to whatever file happens to have the log's number.
 pub type LogSink = Arc<dyn Fn(LogLine) + Send + Sync>;
 

@@ -3,16 +3,15 @@
 use crate::kernel::configfs::CommOptions;
 use crate::kernel::error::KernelError;
 use crate::kernel::files::OsFiles;
-use crate::kernel::lanes::Lanes;
+use crate::kernel::lanes::{Completions, Lanes};
 use crate::kernel::plockdev::Results;
 use crate::kernel::root::Root;
 use crate::kernel::write::Writer;
 use crate::kernel::{Kernel, LogSink};
 use dlm_core::effect::{KernelWrite, Lane};
-use dlm_core::event::{Event, Token};
+use dlm_core::event::Token;
 use dlm_core::options::Switch;
 use dlm_core::plock::PlockInfo;
-use tokio::sync::mpsc;
 
 /// Kernel writes through sysfs and configfs.
 pub struct RealKernel {
@@ -21,20 +20,19 @@ pub struct RealKernel {
 }
 
 impl RealKernel {
-    /// The kernel whose file systems are below `root`. `log` is called from a thread of our own; `plocks` takes results of
-    /// POSIX locks.
+    /// The kernel whose file systems are below `root`, and what comes of writes. `plocks` takes results of POSIX locks. Needs
+    /// the tokio runtime.
     ///
     /// # Errors
-    /// The thread that forwards completions cannot be started.
+    /// As [`Lanes::new`].
     pub fn new(
         root: Root,
         comms: CommOptions,
-        events: mpsc::Sender<Event>,
         log: LogSink,
         plocks: Results,
-    ) -> Result<Self, KernelError> {
-        let writer = Writer { files: OsFiles, root, comms };
-        Ok(Self { lanes: Lanes::new(writer, events, log)?, plocks })
+    ) -> Result<(Self, Completions), KernelError> {
+        let (lanes, completions) = Lanes::new(Writer { files: OsFiles, root, comms }, log)?;
+        Ok((Self { lanes, plocks }, completions))
     }
 }
 

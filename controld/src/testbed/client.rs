@@ -4,7 +4,6 @@ use super::frame::{BadFrame, Notice, Request, hex, read_frame, write_frame};
 use super::translate::{event_of, group_name, request_write};
 use super::{ClusterSide, Place, QUEUE_MAX, VERSION};
 use crate::cluster::Cluster;
-use crate::feed::Feed;
 use crate::kernel::{Kernel, plockdev};
 use dlm_core::effect::{KernelWrite, Lane};
 use dlm_core::event::{Event, Token};
@@ -18,7 +17,6 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -205,30 +203,6 @@ impl Cluster for TestbedCluster {
 
     fn answer_shutdown(&mut self, allow: bool) {
         self.line.say(Request::AnswerShutdown { allow });
-    }
-}
-
-/// The events of a real cluster, and of a testbed beside it.
-#[must_use]
-pub fn both(cluster: Box<dyn Feed>, testbed: Box<dyn Feed>) -> Box<dyn Feed> {
-    Box::new(Both { cluster, testbed })
-}
-
-struct Both {
-    cluster: Box<dyn Feed>,
-    testbed: Box<dyn Feed>,
-}
-
-impl Feed for Both {
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
-        match self.cluster.poll_next(context) {
-            Poll::Pending => self.testbed.poll_next(context),
-            there => there,
-        }
-    }
-
-    fn try_next(&mut self) -> Option<Event> {
-        self.cluster.try_next().or_else(|| self.testbed.try_next())
     }
 }
 

@@ -34,7 +34,7 @@ mod client;
 mod frame;
 mod translate;
 
-pub use client::{OpenError, Opened, beside, both, is_of_kernel, open};
+pub use client::{OpenError, Opened, beside, is_of_kernel, open};
 pub use frame::{
     BadFrame, ConfchgFrame, Notice, ReasonFrame, Request, WriteFrame, read_frame, unhex,
     write_frame,
