@@ -198,7 +198,9 @@ impl Daemons {
         {
             self.ring_wait = true;
         }
-        for (node, reason) in &change.left {
+        // Should we be among those who are gone, all is over here: we are nobody whom we could fence.
+        let our_node = self.our_node;
+        for (node, reason) in change.left.iter().filter(|(node, _)| *node != our_node) {
             self.remove(*node, *reason, change, setup, out);
         }
         let mut before: BTreeSet<NodeId> = self.members().map(|(id, _)| id).collect();
@@ -214,7 +216,8 @@ impl Daemons {
         if !change.joined.is_empty() {
             self.send_protocol(self.run, out);
         }
-        Changed { lost_us: !change.members.contains(&self.our_node) }
+        let told_gone = change.left.iter().any(|(node, _)| *node == our_node);
+        Changed { lost_us: told_gone || !change.members.contains(&our_node) }
     }
 
     fn add(&mut self, node: NodeId, we_joined: bool, before: &BTreeSet<NodeId>, out: &mut Out<'_>) {
