@@ -27,7 +27,7 @@ LIBRARY_LINKS = libdlmcontrol.so.3 libdlmcontrol.so
 CAPI = libdlmcontrol/capi
 
 .DEFAULT_GOAL := build
-.PHONY: help build check needs vm-needs demo demo-vm sim mutants scale bench-recovery bench-plock install uninstall clean
+.PHONY: help build check needs vm-needs demo demo-vm sim mutants scale fuzz bench-recovery bench-plock install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -65,6 +65,9 @@ mutants: ## deliberate defects of the core: the simulator has to find each of th
 
 scale: ## what a death and a join cost on 3 to 128 nodes with 1 to 1000 lockspaces, as a table with its growth
 	@$(CARGO) run --quiet --release --locked -p dlm-sim -- scale
+
+fuzz: ## libFuzzer on everything that reads foreign bytes: SECONDS=60 for each target, TARGETS='wire core' (needs cargo-fuzz)
+	@tests/fuzz/run '$(or $(SECONDS),60)' $(TARGETS)
 
 bench-recovery: vm-needs build ## this daemon beside Debian's C daemon on the same virtual machines; ROUNDS=3
 	$(CARGO) run --release --locked -p dlm-vm -- bench-recovery --rounds $(or $(ROUNDS),3) --daemon $(RELEASE)/dlm_controld
