@@ -1,8 +1,9 @@
 //! The daemon under test beside Debian's C daemon, on the same machines in one run: what a recovery, a
 //! join, an idle daemon and POSIX locks cost.
 //!
-//! Times are read from the logs' own stamps, never from when the host looked. What is common to both
-//! daemons (detection by corosync, the kernel, the fence agent) is left out or printed beside.
+//! Times are read from the stamps of corosync's and the kernel's logs and of the power switch, which are the same for both
+//! daemons, never from when the host looked. What is common to both daemons (detection by corosync, the kernel, the fence
+//! agent) is left out or printed beside. `control 1` is where the kernel begins its recovery.
 
 mod figures;
 mod plock;
@@ -99,8 +100,8 @@ fn measure(
 ) -> Result<()> {
     eprintln!("{side:?}: a death without fencing");
     cluster.change_daemon(daemon.clone(), "--enable_fencing=0")?;
-    for value in unfenced_death(cluster)? {
-        samples.add(Figure::Unfenced, side, value);
+    for (figure, value) in unfenced_death(cluster)? {
+        samples.add(figure, side, value);
     }
     eprintln!("{side:?}: idle");
     cluster.change_daemon(daemon.clone(), "")?;
@@ -125,16 +126,18 @@ fn measure(
 }
 
 /// Membership change to `control 1` on each survivor, in milliseconds.
-fn unfenced_death(cluster: &Cluster) -> Result<Vec<f64>> {
+fn unfenced_death(cluster: &Cluster) -> Result<Vec<(Figure, f64)>> {
     let begin = death_with_one(cluster)?;
     let timeline = cluster.timeline(begin)?;
-    SURVIVORS
-        .iter()
-        .map(|id| {
-            let change = figures::membership_change(&timeline, *id, VICTIM)?;
-            Ok(figures::milliseconds(change, figures::last_start(&timeline, *id)?))
-        })
-        .collect()
+    let mut found = Vec::new();
+    for id in SURVIVORS {
+        let change = figures::membership_change(&timeline, id, VICTIM)?;
+        let synchronised = figures::synchronised(&timeline, id)?;
+        let start = figures::last_start(&timeline, id)?;
+        found.push((Figure::Unfenced, figures::milliseconds(change, start)));
+        found.push((Figure::UnfencedCorosync, figures::milliseconds(change, synchronised)));
+    }
+    Ok(found)
 }
 
 /// The agent's answer to `control 1` on the slowest survivor, in milliseconds.
