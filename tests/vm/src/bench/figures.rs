@@ -217,8 +217,7 @@ mod tests {
 
     #[test]
     fn change_without_the_victim_is_told_from_others() {
-        let change =
-            |text: &str| membership_change(&[entry(Source::Corosync, text)], 1, 3).is_ok();
+        let change = |text: &str| membership_change(&[entry(Source::Corosync, text)], 1, 3).is_ok();
         assert!(change("notice  [TOTEM ] A new membership (1.11) was formed. Members left: 3"));
         assert!(!change("notice  [TOTEM ] A new membership (1.d) was formed. Members joined: 3"));
         assert!(!change("notice  [QUORUM] Sync left[1]: 3"));

@@ -16,7 +16,7 @@ use crate::state::State;
 const FIRST_MODULES: [&str; 7] =
     ["crc32c_generic", "crc32c_intel", "libcrc32c", "virtio_pci", "virtio_blk", "ext4", "overlay"];
 /// Modules in the root image.
-pub(super) const MODULES: [&str; 21] = [
+pub(super) const MODULES: [&str; 22] = [
     "virtio_net",
     "virtio_rng",
     "configfs",
@@ -34,6 +34,7 @@ pub(super) const MODULES: [&str; 21] = [
     "nft_reject_ipv4",
     "sch_netem",
     "softdog",
+    "fuse",
     "unix_diag",
     "inet_diag",
     "tcp_diag",

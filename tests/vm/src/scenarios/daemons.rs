@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use super::basics::{CHANGE, PROGRESS, RECOVERY, replayed_once};
 use crate::cluster::Cluster;
 use crate::gfs2::FILE_SYSTEM;
-use crate::host::power::Outcome;
+use crate::host::power::{FenceMode, Outcome};
 use crate::time::HostTime;
 
 /// A daemon is killed while its node uses a lockspace: the kernel there stops, the node is fenced once,
@@ -36,6 +36,44 @@ fn removed_after(cluster: &Cluster, command: &str) -> Result<()> {
     load.stop(PROGRESS)?;
     super::basics::fenced_once(cluster, begin, 3, Outcome::Killed)?;
     replayed_once(cluster, begin, 2)
+}
+
+/// A lockspace of the scenario below.
+const STUCK: &str = "stuck";
+
+/// The kernel does not come back from a write to a lockspace's `control`, and then the daemon is killed. A thread of it stays
+/// in the kernel, and yet kernel and peers see at once that the daemon is gone: its monitor device and its groups close.
+/// The node is fenced once, the others recover.
+pub(super) fn stuck_write(cluster: &Cluster) -> Result<()> {
+    for node in cluster.nodes() {
+        node.ok(&format!("dlm_tool join {STUCK}"))?;
+    }
+    for node in cluster.nodes() {
+        node.wait_lockspace(STUCK, &[1, 2, 3], CHANGE)?;
+    }
+    let victim = cluster.node(3);
+    victim.ok(&format!(
+        "modprobe fuse && (/vm/dlm-vm-agent silent /sys/kernel/dlm/{STUCK}/control >/run/silent 2>&1 &)"
+    ))?;
+    victim.wait_for("grep mounted /run/silent", CHANGE)?;
+    // So that the machine can still be looked at when its peers have missed it.
+    cluster.fence_mode(FenceMode::Fail)?;
+    let begin = HostTime::now();
+    cluster.node(2).ok(&format!("dlm_tool leave {STUCK}"))?;
+    victim.wait_for("grep 'somebody waits' /run/silent", CHANGE)?;
+    let pid = victim.ok("pgrep -o dlm_controld")?.trim().to_owned();
+    victim.ok(&format!("kill -9 {pid}"))?;
+    victim.wait_for("dmesg | grep 'no userland control daemon, stopping lockspace'", PROGRESS)?;
+    cluster
+        .node(1)
+        .wait_for(&format!("dlm_tool dump | grep 'dlm:ls:{STUCK} conf .* left 3'"), PROGRESS)?;
+    let there = victim.ok(&format!("cat /proc/{pid}/task/*/comm"))?;
+    ensure!(there.contains("lane"), "no thread of the daemon is stuck: {there:?}");
+    cluster.fence_mode(FenceMode::Ok)?;
+    cluster.node(1).wait_lockspace(STUCK, &[1], RECOVERY)?;
+    let off = super::membership::successes(cluster, begin);
+    ensure!(matches!(off.as_slice(), [only] if only.victim == 3), "fenced: {off:?}");
+    Ok(())
 }
 
 /// SIGTERM ends a daemon without lockspaces with status 0, and nobody is fenced; with lockspaces it is

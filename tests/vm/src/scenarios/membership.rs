@@ -165,7 +165,7 @@ fn runs(node: Node<'_>) -> Result<bool> {
     Ok(!text.contains("kern_stop"))
 }
 
-fn successes(cluster: &Cluster, since: HostTime) -> Vec<FenceRecord> {
+pub(super) fn successes(cluster: &Cluster, since: HostTime) -> Vec<FenceRecord> {
     let mut log = cluster.fence_log(since);
     log.retain(|record| matches!(record.outcome, Outcome::Killed | Outcome::WasDown));
     log

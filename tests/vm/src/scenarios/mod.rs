@@ -52,7 +52,7 @@ impl std::fmt::Debug for Scenario {
 }
 
 /// All scenarios. Those on the same kind of cluster stand together, so that they share its boot.
-pub const ALL: [Scenario; 29] = [
+pub const ALL: [Scenario; 30] = [
     scenario("mount", "three nodes share a file system", three, basics::mount),
     scenario(
         "leave",
@@ -103,6 +103,12 @@ pub const ALL: [Scenario; 29] = [
         three,
         daemons::daemon_killed,
     ),
+    scenario(
+        "stuck-write",
+        "a daemon killed under a kernel write that never ends is seen gone at once",
+        three_of_ours,
+        daemons::stuck_write,
+    ),
     scenario("sigterm", "SIGTERM ends an idle daemon only", three, daemons::sigterm),
     scenario(
         "corosync-killed",
@@ -143,7 +149,7 @@ pub const ALL: [Scenario; 29] = [
     scenario(
         "plock-kill",
         "a dead node's POSIX locks are given away, after it is fenced",
-        holding_back,
+        three_of_ours,
         plocks::plock_kill,
     ),
     scenario(
@@ -161,7 +167,7 @@ pub const ALL: [Scenario; 29] = [
     scenario(
         "plock-partition",
         "the lock of a node that is cut off is given away when it is off",
-        holding_back,
+        three_of_ours,
         plocks::plock_partition,
     ),
     scenario(
@@ -234,8 +240,9 @@ fn three(under_test: &UnderTest) -> Option<Options> {
     Some(base(under_test))
 }
 
-/// The C daemon gives a failed node's locks away before it is fenced.
-fn holding_back(under_test: &UnderTest) -> Option<Options> {
+/// For what the C daemon is known not to keep: it gives a failed node's locks away before it is fenced, and its threads share
+/// descriptors.
+fn three_of_ours(under_test: &UnderTest) -> Option<Options> {
     (under_test.daemon != Daemon::C).then(|| base(under_test))
 }
 

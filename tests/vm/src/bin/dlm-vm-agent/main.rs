@@ -8,6 +8,7 @@
 //! - `crowd FILE PROCESSES LOCKS SEED`: processes that count in a file under random locks
 //! - `pairs FILE SECONDS PROCESSES own|same`: how fast they lock and unlock
 //! - `take FILE BYTE`: takes one lock
+//! - `silent FILE`: puts a file in FILE's place that lets its users wait in the kernel for ever
 //! - `verify FILE`: prints how many whole records FILE begins with
 //! - called as `fence_vm`: the fence agent; asks the host to switch a node off
 
@@ -16,6 +17,7 @@ mod clocks;
 mod crowd;
 mod fence;
 mod serve;
+mod silent;
 mod stamp;
 mod workload;
 
@@ -59,6 +61,7 @@ fn run(words: &[&str]) -> Result<()> {
         }
         ["pairs-one", file, seconds] => crowd::pairs_one(file.as_ref(), seconds.parse()?),
         ["take", file, start] => crowd::take(file.as_ref(), start.parse()?),
+        ["silent", file] => silent::silent(file.as_ref()),
         ["verify", file] => workload::verify(file.as_ref()),
         other => bail!("not a command of the agent: {other:?}"),
     }

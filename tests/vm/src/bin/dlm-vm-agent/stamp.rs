@@ -15,18 +15,30 @@ pub(crate) fn stamp(path: &Path) -> Result<()> {
         .create(true)
         .open(path)
         .with_context(|| format!("open {}", path.display()))?;
-    let mut lines = std::io::stdin().lock();
-    let mut line = Vec::new();
-    while lines.read_until(b'\n', &mut line).context("read standard input")? > 0 {
-        if line.last() != Some(&b'\n') {
-            line.push(b'\n');
+    let mut input = std::io::stdin().lock();
+    // The beginning of a line whose end has not come.
+    let mut rest = Vec::new();
+    loop {
+        // What has come in one go has come at one time, and is written in one go: the machine has work of its own.
+        let come = input.fill_buf().context("read standard input")?;
+        let length = come.len();
+        if length == 0 && rest.is_empty() {
+            return Ok(());
         }
-        let mut stamped =
-            format!("{} {} ", seconds(clocks::monotonic()?), seconds(clocks::real()?)).into_bytes();
-        stamped.append(&mut line);
+        let stamp = format!("{} {} ", seconds(clocks::monotonic()?), seconds(clocks::real()?));
+        rest.extend_from_slice(come);
+        input.consume(length);
+        if length == 0 {
+            rest.push(b'\n');
+        }
+        let end = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let mut stamped = Vec::new();
+        for line in rest.drain(..end).as_slice().split_inclusive(|byte| *byte == b'\n') {
+            stamped.extend_from_slice(stamp.as_bytes());
+            stamped.extend_from_slice(line);
+        }
         file.write_all(&stamped).with_context(|| format!("write {}", path.display()))?;
     }
-    Ok(())
 }
 
 fn seconds(time: std::time::Duration) -> String {
