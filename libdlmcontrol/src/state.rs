@@ -7,6 +7,7 @@
 //! Times are milliseconds and carry both clocks, see [`Time`]. Node ids are numbers, names are UTF-8 (a lockspace's
 //! name with other bytes shows U+FFFD for them).
 
+use crate::history::PhaseKind;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -66,6 +67,8 @@ pub struct Meters {
     pub received: BTreeMap<String, u64>,
     /// Those that were none.
     pub bad_messages: u64,
+    /// Messages, joins and leaves that corosync would not take yet, attempt by attempt.
+    pub send_retries: u64,
     /// From the request of a kernel write to its end, attempt by attempt.
     pub kernel_writes: BTreeMap<WriteKind, Timing>,
     /// Attempts that failed.
@@ -76,6 +79,91 @@ pub struct Meters {
     pub events: Timing,
     /// How late deadlines were noticed.
     pub late_deadlines: Timing,
+    /// How long the event loop let questions for the state wait; at most a second, see `stale_ms`.
+    pub loop_answers: Timing,
+    /// Fence agents of this node, by the node that they were for and by device.
+    pub fencing: Vec<FencingMeter>,
+    /// From the need to fence a node until that was settled, by anybody; by node.
+    pub fencings: BTreeMap<u32, Timing>,
+    /// When START of each node came, since ours was sent, in all lockspaces; 0 where it was there before.
+    pub starts: BTreeMap<u32, Timing>,
+    /// Clients of the sockets `queries` and `commands`.
+    pub clients: BTreeMap<String, Clients>,
+    /// The process.
+    pub process: Process,
+}
+
+/// The runs of one device for one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FencingMeter {
+    /// Whom they were to fence.
+    pub node: u32,
+    /// Name of the device in dlm.conf.
+    pub device: String,
+    /// Runs that have ended: `success`, `failed`, `signalled`, `not_started`.
+    pub outcomes: BTreeMap<String, u64>,
+    /// How long they took.
+    pub taken: Timing,
+}
+
+/// Clients of a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clients {
+    /// Those of now.
+    pub connected: u64,
+    /// All that were let in.
+    pub accepted: u64,
+    /// All that were not: too many at a time.
+    pub turned_away: u64,
+}
+
+/// What the daemon's process takes of the machine; 0 where that is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Resident memory, which is locked.
+    pub resident_bytes: u64,
+    /// Processor time of all threads, microseconds.
+    pub cpu_us: u64,
+    /// Open descriptors.
+    pub open_files: u64,
+}
+
+/// What was counted and timed of a lockspace since it was joined.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LockspaceMeters {
+    /// Changes of its members by cause: `joined`, `left`, `failed`; one with several counts for each.
+    pub changes: BTreeMap<String, u64>,
+    /// From the first change until the kernel ran again.
+    pub recoveries: Timing,
+    /// What that was spent with.
+    pub phases: BTreeMap<PhaseKind, Timing>,
+    /// POSIX locks of this node's processes.
+    pub plocks: PlockMeters,
+}
+
+/// What was counted and timed of POSIX locks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PlockMeters {
+    /// Requests of this node's kernel: `lock` (does not wait), `wait_lock`, `unlock`, `close`, `test`, `cancel`.
+    pub requests: BTreeMap<String, u64>,
+    /// Their results: `done`, `conflict`, `error`.
+    pub results: BTreeMap<String, u64>,
+    /// From a request to its result, where it did not have to wait for a lock.
+    pub answers: Timing,
+    /// The same, where it had.
+    pub waits: Timing,
+    /// Requests of all nodes that were carried out here.
+    pub received: u64,
+    /// Files that changed hands (`plock_ownership`): `owned`, `given_up`, `dropped` where nobody used them.
+    pub moves: BTreeMap<String, u64>,
+    /// Files with locks.
+    pub resources: u64,
+    /// Processes of this node that wait for locks.
+    pub waiting: u64,
+    /// Requests on their way through the group.
+    pub in_flight: u64,
 }
 
 /// How often something happened, and how long it took.
@@ -466,6 +554,9 @@ pub struct Lockspace {
     pub nodes: Vec<LockspaceNode>,
     /// What it waits for; empty: nothing.
     pub waits: Vec<Wait>,
+    /// What was counted and timed of it; absent from a daemon that does not.
+    #[serde(default)]
+    pub meters: Option<LockspaceMeters>,
 }
 
 /// How the slots are known.

@@ -5,10 +5,11 @@ use dlm_tools::exporter::family::{ALL, Kind};
 use dlm_tools::exporter::server::{self, Exporter};
 use dlm_tools::exporter::{Cause, Failures, Reading, page};
 use dlmcontrol::Client;
+use dlmcontrol::history::PhaseKind;
 use dlmcontrol::proto::{Command, Header};
 use dlmcontrol::state::{
-    Bucket, DaemonPhase, LockspaceState, Meters, Reason, Slot, SlotsKnown, State, Time, Timing,
-    Wait, WriteKind,
+    Bucket, Clients, DaemonPhase, FencingMeter, LockspaceMeters, LockspaceState, Meters,
+    PlockMeters, Process, Reason, Slot, SlotsKnown, State, Time, Timing, Wait, WriteKind,
 };
 use expect_test::expect_file;
 use std::collections::BTreeSet;
@@ -42,6 +43,7 @@ fn meters() -> Meters {
         sent: counts(&[("protocol", 1), ("start", 4)]),
         received: counts(&[("protocol", 3), ("start", 12)]),
         bad_messages: 1,
+        send_retries: 6,
         kernel_writes: [
             (WriteKind::Stop, timing(4, 2_500_000)),
             (WriteKind::Start, timing(3, 900)),
@@ -51,6 +53,43 @@ fn meters() -> Meters {
         fence_agents: counts(&[("failed", 1), ("signalled", 1), ("success", 1)]),
         events: timing(100, 123_456),
         late_deadlines: timing(5, 2000),
+        loop_answers: timing(7, 700),
+        fencing: vec![FencingMeter {
+            node: 3,
+            device: "power".to_owned(),
+            outcomes: counts(&[("failed", 1), ("signalled", 1), ("success", 1)]),
+            taken: timing(3, 6_000_000),
+        }],
+        fencings: [(3, timing(1, 8_000_000))].into(),
+        starts: [(2, timing(4, 12_000))].into(),
+        clients: [("queries".to_owned(), Clients { connected: 1, accepted: 9, turned_away: 2 })]
+            .into(),
+        process: Process { resident_bytes: 9_000_000, cpu_us: 1_500_000, open_files: 40 },
+    }
+}
+
+fn of_lockspace() -> LockspaceMeters {
+    let timing = |count, sum_us| Timing {
+        count,
+        sum_us,
+        buckets: vec![Bucket { up_to_us: 1000, count: 1 }],
+    };
+    LockspaceMeters {
+        changes: [("joined".to_owned(), 2), ("failed".to_owned(), 1)].into(),
+        recoveries: timing(3, 8_100_000),
+        phases: [(PhaseKind::Stop, timing(3, 2_000)), (PhaseKind::Fencing, timing(1, 8_000_000))]
+            .into(),
+        plocks: PlockMeters {
+            requests: [("lock".to_owned(), 3), ("unlock".to_owned(), 2)].into(),
+            results: [("done".to_owned(), 4), ("conflict".to_owned(), 1)].into(),
+            answers: timing(5, 900),
+            waits: timing(1, 500),
+            received: 7,
+            moves: [("owned".to_owned(), 1)].into(),
+            resources: 2,
+            waiting: 1,
+            in_flight: 0,
+        },
     }
 }
 
@@ -77,6 +116,7 @@ fn running() -> State {
         lockspace.members = vec![1, 2];
         lockspace.nodes.iter_mut().for_each(|node| node.need_fencing = false);
         lockspace.state = LockspaceState::Running;
+        lockspace.meters = Some(of_lockspace());
         lockspace.slots_known = SlotsKnown::Confirmed;
         lockspace.slots =
             vec![Slot { slot: 1, jid: 0, node: 2 }, Slot { slot: 2, jid: 1, node: 1 }];
@@ -156,6 +196,32 @@ fn alerts_use_metrics_that_there_are() {
     assert!(used.contains("dlm_up") && used.len() > 5, "{used:?}");
     for name in used {
         assert!(ALL.iter().any(|family| family.name == name), "{name}");
+    }
+}
+
+#[test]
+fn dashboard_uses_metrics_that_there_are() {
+    let text = include_str!("../../contrib/grafana/dlm.json");
+    let dashboard: serde_json::Value = serde_json::from_str(text).unwrap();
+    let mut used = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        assert!(panel["title"].as_str().is_some_and(|title| !title.is_empty()), "{panel}");
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            let expression = target["expr"].as_str().unwrap();
+            let is_of_name = |character: char| character.is_ascii_lowercase() || character == '_';
+            let words = expression.split(|character| !is_of_name(character));
+            used.extend(words.filter(|word| word.starts_with("dlm_")));
+        }
+    }
+    assert!(used.len() > 20, "{used:?}");
+    for name in used {
+        let family = ["", "_bucket", "_count", "_sum"].into_iter().find_map(|suffix| {
+            let base = name.strip_suffix(suffix)?;
+            ALL.iter().find(|family| {
+                family.name == base && (suffix.is_empty() || family.kind == Kind::Histogram)
+            })
+        });
+        assert!(family.is_some(), "{name}");
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::event::LeaveReason;
 use crate::message::{RunCounts, RunRequest};
+use crate::plock::PlockMeters;
 use crate::types::{
     ChangeSeq, GlobalId, Instant, LockspaceName, NodeId, RingId, Slot, Version, WallSeconds,
 };
@@ -156,6 +157,8 @@ pub struct Lockspace {
     pub kernel_stopped: bool,
     /// POSIX lock state is not complete.
     pub need_plocks: bool,
+    /// What was counted of POSIX locks.
+    pub plocks: PlockMeters,
     /// The last completed change.
     pub started: Option<Change>,
     /// The newest pending change, and the number of the oldest pending one.

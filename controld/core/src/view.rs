@@ -101,6 +101,7 @@ fn lockspace(core: &Core, lockspace: &Lockspace) -> snapshot::Lockspace {
         ),
         kernel_stopped: lockspace.kernel == Kernel::Stopped,
         need_plocks: !lockspace.plocks.is_synchronised(),
+        plocks: lockspace.plocks.meters(),
         started: lockspace
             .started
             .as_ref()

@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
@@ -144,6 +146,14 @@ fn read_configuration(
 pub struct Corosync {
     /// Present until the drop.
     handle: Option<Handle<Group>>,
+}
+
+impl Corosync {
+    /// Requests that corosync would not take yet, so far and from now on.
+    #[must_use]
+    pub fn retries(&self) -> Arc<AtomicU64> {
+        self.handle.as_ref().map(Handle::retries).unwrap_or_default()
+    }
 }
 
 impl Cluster for Corosync {

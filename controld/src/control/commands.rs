@@ -3,7 +3,7 @@
 use super::listener::{self, Rooms, Served};
 use super::peer::{Access, Peer, Trust};
 use super::request::{self, BadOrder, EchoedName, HEADER_BYTES, Order, PAYLOAD_HARD_MAX};
-use super::{Command, answer};
+use super::{Command, Meters, answer};
 use dlmcontrol::proto::{self, Header, NAME_LEN, errno};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,15 +22,16 @@ const REFUSED_STAY_MAX: Duration = Duration::from_secs(10);
 /// User ids whose refusal is remembered, so that it is logged once each.
 const REFUSED_UIDS_MAX: usize = 256;
 
-/// Turns requests into commands for ever. `access` says who may send any.
+/// Turns requests into commands for ever. `access` says who may send any; clients are counted in `meters`.
 pub async fn serve_commands(
     listener: UnixListener,
     access: Access,
     commands: mpsc::Sender<Command>,
+    meters: Meters,
 ) {
     let refused = Arc::new(Mutex::new(BTreeSet::new()));
     let served = Orders { commands, refused };
-    listener::serve(listener, access, Rooms::commands(), served).await;
+    listener::serve(listener, access, Rooms::commands(meters.clients()), served).await;
 }
 
 #[derive(Clone)]

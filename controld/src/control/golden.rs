@@ -111,6 +111,7 @@ pub(super) fn lockspace(number: u64, name: &str) -> Lockspace {
         leaving: false,
         kernel_stopped: false,
         need_plocks: false,
+        plocks: Default::default(),
         started: Some(change(3, true, &[1, 2, 3])),
         pending: None,
         wait: None,

@@ -1,10 +1,12 @@
 //! The recoveries of the last hours, put together from the core's moments (docs/json.md). Bounded: the oldest go.
 
+use super::totals::{Span, Totals};
 use dlm_core::effect::Moment;
 use dlm_core::snapshot::Wait;
 use dlm_core::types::{Instant, LockspaceName, NodeId};
+use dlmcontrol::history as document;
 use dlmcontrol::history::PhaseKind;
-use dlmcontrol::{history as document, state::SCHEMA_VERSION, state::Time};
+use dlmcontrol::state::{SCHEMA_VERSION, State, Time};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -32,6 +34,7 @@ struct Records {
     totem: Option<(u64, u64)>,
     recoveries: VecDeque<Recovery>,
     fencings: VecDeque<document::Fencing>,
+    totals: Totals,
 }
 
 #[derive(Debug)]
@@ -44,6 +47,15 @@ struct Recovery {
     /// The phase that lasts, and since when.
     phase: (PhaseKind, BTreeSet<NodeId>, Instant),
     told: document::Recovery,
+    news: News,
+}
+
+/// What the totals are to be told of a recovery.
+#[derive(Debug, Default)]
+struct News {
+    phases: Vec<(PhaseKind, Span)>,
+    starts: Vec<(NodeId, Span)>,
+    recovered: Option<Span>,
 }
 
 impl History {
@@ -68,6 +80,19 @@ impl History {
             consensus_ms: records.totem.map(|(_, consensus)| consensus),
             recoveries: records.recoveries.iter().map(|one| one.document(now)).collect(),
             fencings: records.fencings.iter().map(|one| fencing(one, now)).collect(),
+        }
+    }
+
+    /// Adds the sums of all recoveries to the state.
+    pub(super) fn sum_up(&self, state: &mut State) {
+        let records = self.lock();
+        for lockspace in &mut state.lockspaces {
+            let meters = lockspace.meters.get_or_insert_default();
+            records.totals.sum_up(lockspace.name.as_bytes(), meters);
+        }
+        if let Some(meters) = &mut state.meters {
+            meters.starts = records.totals.starts();
+            meters.fencings = records.totals.fencings();
         }
     }
 
@@ -111,6 +136,8 @@ impl Records {
     fn note(&mut self, now: Instant, moment: &Moment) {
         match moment {
             Moment::Changed { lockspace, members, joined, left, failed } => {
+                let causes = [("joined", joined), ("left", left), ("failed", failed)];
+                self.totals.changed(lockspace, &causes);
                 self.begin_or_go_on(lockspace, now, |one| {
                     one.change(PhaseKind::Daemon, BTreeSet::new(), now);
                     one.told.changes = one.told.changes.saturating_add(1);
@@ -143,10 +170,13 @@ impl Records {
                 one.told.members = ids(members);
                 one.end(now);
             }),
-            Moment::Released { lockspace } => self.with(lockspace, |one| {
-                one.told.released = true;
-                one.end(now);
-            }),
+            Moment::Released { lockspace } => {
+                self.with(lockspace, |one| {
+                    one.told.released = true;
+                    one.end(now);
+                });
+                self.totals.forget(lockspace);
+            }
             Moment::Slots { lockspace, .. } => self.slots(lockspace, now),
             Moment::FenceNeeded { victim, actor } => self.fence_needed(*victim, *actor, now),
             Moment::AgentStarted { victim, device } => self.with_fencing(*victim, |one| {
@@ -161,10 +191,18 @@ impl Records {
                     agent.outcome = Some(outcome.clone());
                 }
             }),
-            Moment::Fenced { victim, by } => self.with_fencing(*victim, |one| {
-                one.done = Some(boot(now));
-                one.by = Some(by.get());
-            }),
+            Moment::Fenced { victim, by } => {
+                let mut needed = None;
+                self.with_fencing(*victim, |one| {
+                    one.done = Some(boot(now));
+                    one.by = Some(by.get());
+                    needed =
+                        Some(Instant::from_nanos(one.needed.boot_ms.saturating_mul(NANOS_PER_MS)));
+                });
+                if let Some(needed) = needed {
+                    self.totals.fenced(*victim, (needed, now));
+                }
+            }
             Moment::WithdrawAnswered { .. } => {}
         }
     }
@@ -188,8 +226,17 @@ impl Records {
     /// Nothing for a lockspace whose change is over.
     fn with(&mut self, lockspace: &LockspaceName, act: impl FnOnce(&mut Recovery)) {
         let open = |one: &&mut Recovery| one.ended.is_none() && one.lockspace == *lockspace;
-        if let Some(one) = self.recoveries.iter_mut().find(open) {
-            act(one);
+        let Some(one) = self.recoveries.iter_mut().find(open) else { return };
+        act(one);
+        let news = std::mem::take(&mut one.news);
+        for (kind, span) in news.phases {
+            self.totals.phase(lockspace, kind, span);
+        }
+        for (node, span) in news.starts {
+            self.totals.start(node, span);
+        }
+        if let Some(span) = news.recovered {
+            self.totals.recovered(lockspace, span);
         }
     }
 
@@ -247,6 +294,7 @@ impl Recovery {
             last_start: None,
             phase: (PhaseKind::Daemon, BTreeSet::new(), now),
             told,
+            news: News::default(),
         }
     }
 
@@ -256,6 +304,7 @@ impl Recovery {
             self.phase.1.extend(nodes);
             return;
         }
+        self.news.phases.push((self.phase.0, (self.phase.2, now)));
         if let Some(phase) = self.lasting(now).filter(|phase| phase.took_ms > 0) {
             if self.told.phases.len() < PHASES_MAX {
                 self.told.phases.push(phase);
@@ -277,6 +326,7 @@ impl Recovery {
         let after_ms = self.start_sent.map_or(0, |sent| now.millis_since(sent));
         let known = self.told.starts.iter().any(|start| start.node == node.get());
         if !known {
+            self.news.starts.push((node, (self.start_sent.unwrap_or(now), now)));
             self.told.starts.push(document::Start { node: node.get(), after_ms });
         }
     }
@@ -285,10 +335,12 @@ impl Recovery {
         if let Some(last) = self.last_start.filter(|_| self.phase.0 == PhaseKind::Starts) {
             self.change(PhaseKind::KernelStart, BTreeSet::new(), last);
         }
+        self.news.phases.push((self.phase.0, (self.phase.2, now)));
         if let Some(phase) = self.lasting(now) {
             self.told.phases.push(phase);
         }
         self.ended = Some(now);
+        self.news.recovered = (!self.told.released).then_some((self.began, now));
     }
 
     fn document(&self, now: Time) -> document::Recovery {

@@ -6,6 +6,7 @@
 //! the backlog nor takes a place from root.
 
 use super::ControlError;
+use super::clients::{Clients, Connected, OfSocket};
 use super::peer::{Access, Peer, Trust};
 use std::future::Future;
 use std::io;
@@ -75,24 +76,26 @@ impl Room {
     }
 }
 
-/// Bounds of a socket.
+/// Bounds of a socket, and who is counted there.
 pub(crate) struct Rooms {
     commanding: Room,
     others: Room,
+    clients: Arc<OfSocket>,
 }
 
 impl Rooms {
     /// Of the query socket.
-    pub(crate) fn queries() -> Self {
+    pub(crate) fn queries(clients: &Clients) -> Self {
         let room = || Room::new(SERVED_MAX, QUERIES_CONNECTED_MAX);
-        Self { commanding: room(), others: room() }
+        Self { commanding: room(), others: room(), clients: Arc::clone(&clients.queries) }
     }
 
     /// Of the command socket.
-    pub(crate) fn commands() -> Self {
+    pub(crate) fn commands(clients: &Clients) -> Self {
         Self {
             commanding: Room::new(SERVED_MAX, SERVED_MAX),
             others: Room::new(REFUSED_CONNECTED_MAX, REFUSED_CONNECTED_MAX),
+            clients: Arc::clone(&clients.commands),
         }
     }
 
@@ -123,8 +126,10 @@ pub(crate) async fn serve(
         // Without credentials there is nothing to decide by.
         if let Ok(credentials) = stream.peer_cred() {
             let peer = Peer::new(&credentials, &access);
-            if let Some(place) = rooms.of(peer.trust).place(peer).await {
-                begin(stream, peer, place, served.clone());
+            let place = rooms.of(peer.trust).place(peer).await;
+            match place {
+                Some(place) => begin(stream, peer, place, rooms.clients.accept(), served.clone()),
+                None => rooms.clients.turn_away(),
             }
         }
     }
@@ -154,11 +159,11 @@ impl Room {
     }
 }
 
-fn begin(stream: UnixStream, peer: Peer, place: Place, served: impl Served) {
+fn begin(stream: UnixStream, peer: Peer, place: Place, counted: Connected, served: impl Served) {
     tokio::spawn(async move {
         // The semaphore is fair, so clients are served in the order in which they came. It is never closed.
         let _turn = place.turn.acquire_owned().await;
         served.client(stream, peer).await;
-        drop(place.connected);
+        drop((place.connected, counted));
     });
 }

@@ -2,30 +2,40 @@
 //!
 //! Of fixed size, but for the kernel writes under way, which are bounded too: nothing here grows with time.
 
+use super::clients::Clients;
+use super::timing::{Histogram, add};
 use dlm_core::effect::{Effect, KernelWrite};
 use dlm_core::event::{AgentOutcome, Event, Token};
 use dlm_core::message::Message;
-use dlm_core::types::Instant;
-use dlmcontrol::state::{Bucket, Meters as Document, Timing, WriteKind};
+use dlm_core::types::{Instant, NodeId};
+use dlmcontrol::state::{FencingMeter, Meters as Document, WriteKind};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Kernel writes under way that are timed; the core has one a lockspace.
 const UNDER_WAY_MAX: usize = 4096;
 
-/// Nanoseconds in a microsecond.
-const NANOS_PER_US: u64 = 1000;
-
 /// Upper bounds for kernel writes, microseconds: an attribute takes some tens of them, a stop waits for locking activity.
 const WRITE_BOUNDS: &[u64] =
     &[100, 1000, 10_000, 100_000, 1_000_000, 5_000_000, 30_000_000, 120_000_000];
+
+/// Fence agents that are counted by node and device: eight nodes with a device for every other one, or a cluster of 128 with two.
+const AGENTS_MAX: usize = 256;
+
+/// Upper bounds for fence agents, microseconds: a switch takes seconds, a machine that is to come up again minutes.
+const AGENT_BOUNDS: &[u64] =
+    &[100_000, 1_000_000, 3_000_000, 10_000_000, 30_000_000, 60_000_000, 120_000_000, 300_000_000];
 
 /// Upper bounds for the loop, microseconds: a POSIX lock takes a few, and a tenth of a second is a fault.
 const LOOP_BOUNDS: &[u64] = &[10, 100, 1000, 10_000, 100_000, 1_000_000];
 
 /// Clones share it: the driver counts, the query thread reads. The lock is held for memory only.
 #[derive(Clone, Debug, Default)]
-pub struct Meters(Arc<Mutex<Counts>>);
+pub struct Meters {
+    counts: Arc<Mutex<Counts>>,
+    clients: Clients,
+}
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -36,17 +46,22 @@ struct Counts {
     writes: BTreeMap<WriteKind, Histogram>,
     failed_writes: BTreeMap<WriteKind, u64>,
     agents: BTreeMap<&'static str, u64>,
+    agents_under_way: BTreeMap<Token, (Agent, Instant)>,
+    agents_by: BTreeMap<Agent, AgentCounts>,
     events: Histogram,
     late: Histogram,
+    answers: Histogram,
+    /// Counted by who speaks with corosync.
+    retries: Arc<AtomicU64>,
 }
 
-/// How often something took how long.
-#[derive(Clone, Debug, Default)]
-struct Histogram {
-    /// By upper bound, none of them cumulated; what is above all bounds is in `count` alone.
-    below: BTreeMap<u64, u64>,
-    count: u64,
-    sum_ns: u64,
+/// A fence agent: whom it is for, and its device.
+type Agent = (NodeId, String);
+
+#[derive(Debug, Default)]
+struct AgentCounts {
+    outcomes: BTreeMap<&'static str, u64>,
+    taken: Histogram,
 }
 
 impl Meters {
@@ -57,7 +72,7 @@ impl Meters {
             Event::Message { packet, .. } => add(&mut counts.received, kind(&packet.message)),
             Event::BadMessage { .. } => counts.bad_messages = counts.bad_messages.saturating_add(1),
             Event::KernelDone { token, result } => counts.written(now, *token, result.is_ok()),
-            Event::AgentDone { outcome, .. } => add(&mut counts.agents, word(*outcome)),
+            Event::AgentDone { token, outcome, .. } => counts.fenced(now, *token, word(*outcome)),
             _ => {}
         }
     }
@@ -70,6 +85,13 @@ impl Meters {
                 let mut counts = self.lock();
                 if counts.under_way.len() < UNDER_WAY_MAX {
                     counts.under_way.insert(*token, (write_kind(write), now));
+                }
+            }
+            Effect::RunAgent { token, victim, device, .. } => {
+                let mut counts = self.lock();
+                if counts.agents_under_way.len() < AGENTS_MAX {
+                    let agent = (*victim, device.name.clone());
+                    counts.agents_under_way.insert(*token, (agent, now));
                 }
             }
             _ => {}
@@ -86,7 +108,22 @@ impl Meters {
         self.lock().late.observe(LOOP_BOUNDS, due, noticed);
     }
 
-    /// The document's part.
+    /// The loop has answered a query that was asked then.
+    pub(super) fn answered(&self, asked: Instant, answered: Instant) {
+        self.lock().answers.observe(LOOP_BOUNDS, asked, answered);
+    }
+
+    /// Requests that corosync would not take yet are counted there.
+    pub fn count_retries(&self, retries: Arc<AtomicU64>) {
+        self.lock().retries = retries;
+    }
+
+    /// Who is connected.
+    pub(super) const fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// The document's part, but for what the history knows.
     #[must_use]
     pub fn document(&self) -> Document {
         let counts = self.lock();
@@ -103,11 +140,16 @@ impl Meters {
             fence_agents: words(&counts.agents),
             events: counts.events.document(LOOP_BOUNDS),
             late_deadlines: counts.late.document(LOOP_BOUNDS),
+            loop_answers: counts.answers.document(LOOP_BOUNDS),
+            send_retries: counts.retries.load(Ordering::Relaxed),
+            fencing: counts.fencing(),
+            clients: self.clients.document(),
+            ..Document::default()
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,33 +161,26 @@ impl Counts {
             add(&mut self.failed_writes, kind);
         }
     }
-}
 
-impl Histogram {
-    fn observe(&mut self, bounds: &[u64], from: Instant, to: Instant) {
-        let nanos = to.as_nanos().saturating_sub(from.as_nanos());
-        self.count = self.count.saturating_add(1);
-        self.sum_ns = self.sum_ns.saturating_add(nanos);
-        let bound = bounds.iter().find(|bound| nanos <= bound.saturating_mul(NANOS_PER_US));
-        if let Some(bound) = bound {
-            add(&mut self.below, *bound);
+    fn fenced(&mut self, now: Instant, token: Token, outcome: &'static str) {
+        add(&mut self.agents, outcome);
+        let Some((agent, since)) = self.agents_under_way.remove(&token) else { return };
+        if self.agents_by.len() < AGENTS_MAX || self.agents_by.contains_key(&agent) {
+            let counts = self.agents_by.entry(agent).or_default();
+            add(&mut counts.outcomes, outcome);
+            counts.taken.observe(AGENT_BOUNDS, since, now);
         }
     }
 
-    fn document(&self, bounds: &[u64]) -> Timing {
-        let mut count = 0_u64;
-        let buckets = bounds.iter().map(|bound| {
-            count = count.saturating_add(self.below.get(bound).copied().unwrap_or_default());
-            Bucket { up_to_us: *bound, count }
-        });
-        let buckets = buckets.collect();
-        Timing { count: self.count, sum_us: self.sum_ns / NANOS_PER_US, buckets }
+    fn fencing(&self) -> Vec<FencingMeter> {
+        let meter = |((node, device), counts): (&Agent, &AgentCounts)| FencingMeter {
+            node: node.get(),
+            device: device.clone(),
+            outcomes: words(&counts.outcomes),
+            taken: counts.taken.document(AGENT_BOUNDS),
+        };
+        self.agents_by.iter().map(meter).collect()
     }
-}
-
-fn add<K: Ord>(counts: &mut BTreeMap<K, u64>, key: K) {
-    let count = counts.entry(key).or_default();
-    *count = count.saturating_add(1);
 }
 
 fn words(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
@@ -196,7 +231,10 @@ const fn kind(message: &Message) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::timing::NANOS_PER_US;
     use super::*;
+    use dlm_core::options::Device;
+    use dlm_core::types::WallSeconds;
 
     const fn at_us(us: u64) -> Instant {
         Instant::from_nanos(us * NANOS_PER_US)
@@ -220,6 +258,29 @@ mod tests {
         let counts: Vec<u64> = taken.buckets.iter().map(|bucket| bucket.count).collect();
         assert_eq!(counts, [1, 1, 2, 2, 2, 2, 2, 2]);
         assert_eq!(document.failed_kernel_writes, BTreeMap::from([(WriteKind::Stop, 1)]));
+    }
+
+    #[test]
+    fn fence_agents_are_counted_by_node_and_device() {
+        let meters = Meters::default();
+        let victim = NodeId::new(3).unwrap();
+        let ends = [AgentOutcome::Exited(1), AgentOutcome::Exited(0), AgentOutcome::Signalled(9)];
+        for (token, outcome) in (1..).zip(ends) {
+            let token = Token(token);
+            let (name, agent) = ("power".to_owned(), "fence_ipmilan".to_owned());
+            let device = Device { name, agent, arguments: Vec::new() };
+            let fail_time = WallSeconds(0);
+            meters.effect(at_us(0), &Effect::RunAgent { token, victim, device, fail_time });
+            let output = String::new();
+            meters.event(at_us(2_000_000), &Event::AgentDone { token, outcome, output });
+        }
+        let document = meters.document();
+        let [of] = document.fencing.as_slice() else { unreachable!("one device") };
+        assert_eq!((of.node, of.device.as_str()), (3, "power"));
+        let outcomes = ["failed", "signalled", "success"].map(|word| (word.to_owned(), 1));
+        assert_eq!(of.outcomes, BTreeMap::from(outcomes));
+        assert_eq!((of.taken.count, of.taken.sum_us), (3, 6_000_000));
+        assert_eq!(document.fence_agents, of.outcomes);
     }
 
     #[test]

@@ -21,17 +21,22 @@
 )]
 
 mod answer;
+mod clients;
 mod commands;
 mod history;
 mod listener;
 mod log_ring;
 mod meters;
 mod peer;
+mod plock_meters;
 mod plocks;
+mod process;
 mod queries;
 mod request;
 mod state;
 mod text;
+mod timing;
+mod totals;
 
 #[cfg(test)]
 mod golden;

@@ -7,11 +7,11 @@ use super::listener::{self, Rooms, Served};
 use super::peer::{Access, Peer, Trust};
 use super::request::{self, EchoedName, HEADER_BYTES, Query};
 use super::{
-    Command, ControlError, DaemonPhase, History, LogRing, Meters, Published, answer, state,
+    Command, ControlError, DaemonPhase, History, LogRing, Meters, Published, answer, process, state,
 };
-use dlm_core::types::LockspaceName;
+use dlm_core::types::{Instant as Moment, LockspaceName};
 use dlmcontrol::proto;
-use dlmcontrol::state::Time;
+use dlmcontrol::state::{Meters as Document, Time};
 use nix::time::{ClockId, clock_gettime};
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
@@ -107,7 +107,8 @@ pub async fn serve_queries(listener: UnixListener, sources: Sources) {
     let access = Access::root_only();
     let texts = Arc::new(Semaphore::new(TEXTS_MAX));
     let queries = Queries { sources: Arc::new(sources), texts, newest: Arc::default() };
-    listener::serve(listener, access, Rooms::queries(), queries).await;
+    let rooms = Rooms::queries(queries.sources.meters.clients());
+    listener::serve(listener, access, rooms, queries).await;
 }
 
 #[derive(Clone)]
@@ -173,11 +174,15 @@ impl Queries {
 
     async fn ask(&self) -> Option<Arc<Published>> {
         let (reply, answered) = oneshot::channel();
+        let asked = Instant::now();
         let ask = async {
             self.sources.commands.send(Command::State { reply }).await.ok()?;
             answered.await.ok()
         };
-        timeout(STATE_MAX, ask).await.ok().flatten()
+        let answer = timeout(STATE_MAX, ask).await.ok().flatten();
+        let took = u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.sources.meters.answered(Moment::default(), Moment::from_nanos(took));
+        answer
     }
 
     /// What was published last. It was the newest when it was taken, and still when the driver said so.
@@ -205,7 +210,9 @@ impl Queries {
                 let shown = self.state().await;
                 let mut state = state::state(&shown.state, sources.started, (sources.clock)());
                 state.stale_ms = shown.stale_ms;
-                state.meters = Some(sources.meters.document());
+                state.meters =
+                    Some(Document { process: process::document(), ..sources.meters.document() });
+                sources.history.sum_up(&mut state);
                 answer::document(proto::Command::State, &state)
             }
             Query::DumpConfig

@@ -3,15 +3,16 @@
 //! Only translates: what is waited for is the core's to say. Matches on its enums are exhaustive, so that a new wait
 //! needs a word here.
 
-use super::{Attempt, Published};
+use super::{Attempt, Published, plock_meters};
 use dlm_core::event::{AgentOutcome, LeaveReason};
 use dlm_core::snapshot::{self, Slots, Wait as ChangeWait};
 use dlm_core::types::{Instant, NodeId, RingId, Slot as CoreSlot};
 use dlm_core::waiting::WriteKind as CoreWrite;
 use dlm_core::waiting::{FenceWait, LaneState, LaneWait, Subject, Unknown, Waited, Waiting};
 use dlmcontrol::state::{
-    Change, Cluster, Daemon, Fencing, Lockspace, LockspaceNode, LockspaceState, Node, Outcome,
-    Reason, Ring, SCHEMA_VERSION, Slot, SlotsKnown, State, Time, Wait, Write, WriteKind,
+    Change, Cluster, Daemon, Fencing, Lockspace, LockspaceMeters, LockspaceNode, LockspaceState,
+    Node, Outcome, Reason, Ring, SCHEMA_VERSION, Slot, SlotsKnown, State, Time, Wait, Write,
+    WriteKind,
 };
 use std::collections::BTreeMap;
 
@@ -183,6 +184,11 @@ fn lockspace(of: &snapshot::Lockspace, all: &snapshot::Snapshot, clock: &Clock) 
             })
             .collect(),
         waits: waits(&subject, all, clock),
+        // The history adds its own.
+        meters: Some(LockspaceMeters {
+            plocks: plock_meters::document(&of.plocks),
+            ..Default::default()
+        }),
     }
 }
 

@@ -30,6 +30,7 @@ use dlm_core::types::{LockspaceName, NodeId};
 use dlmcontrol::state::DaemonPhase;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -85,6 +86,8 @@ struct Seams {
     plocks: Box<dyn Feed>,
     configuration: Configuration,
     devices: Devices,
+    /// Requests that corosync would not take yet.
+    retries: Arc<AtomicU64>,
 }
 
 pub(super) async fn start(
@@ -125,7 +128,9 @@ async fn connect(
     clients.listener.set_nonblocking(true).map_err(StartError::Socket)?;
     let listener =
         tokio::net::UnixListener::from_std(clients.listener).map_err(StartError::Socket)?;
-    tokio::spawn(control::serve_commands(listener, clients.access, clients.commands));
+    clients.meters.count_retries(Arc::clone(&seams.retries));
+    let meters = clients.meters.clone();
+    tokio::spawn(control::serve_commands(listener, clients.access, clients.commands, meters));
     if let Some((token, consensus)) = seams.configuration.totem {
         clients.history.set_totem(token, consensus);
     }
@@ -176,11 +181,13 @@ async fn open_seams(
     let side = place.side;
     let open = move || crate::testbed::open(&place, cluster_events, kernel_events, requests);
     let opened = tokio::task::spawn_blocking(open).await.map_err(|_| StartError::NoResult)??;
+    let mut retries = Arc::default();
     let (cluster, configuration) = match side {
         ClusterSide::Corosync => {
             let corosync::Started { cluster, incoming, configuration } =
                 connect_corosync(logger).await?;
             from_cluster = both(Box::new(incoming), from_cluster);
+            retries = cluster.retries();
             (crate::testbed::beside(Box::new(cluster), opened.cluster), configuration)
         }
         ClusterSide::Testbed => {
@@ -202,7 +209,16 @@ async fn open_seams(
     warn(config, logger);
     let (kernel, devices) = (opened.kernel, None);
     let (from_kernel, plocks) = (Box::new(from_kernel), Box::new(plocks));
-    Ok(Seams { cluster, kernel, from_cluster, from_kernel, plocks, configuration, devices })
+    Ok(Seams {
+        cluster,
+        kernel,
+        from_cluster,
+        from_kernel,
+        plocks,
+        configuration,
+        devices,
+        retries,
+    })
 }
 
 /// Corosync and this machine's kernel.
@@ -231,10 +247,20 @@ async fn open_real_seams(
     let (kernel, completions) = RealKernel::new(root, comms, sink, results)?;
     let from_kernel = both(Box::new(completions), Box::new(from_kernel));
 
+    let retries = cluster.retries();
     let (cluster, kernel) = (Box::new(cluster), Box::new(kernel));
     let (from_cluster, plocks) = (Box::new(incoming), Box::new(plocks));
     let devices = Some(monitor);
-    Ok(Seams { cluster, kernel, from_cluster, from_kernel, plocks, configuration, devices })
+    Ok(Seams {
+        cluster,
+        kernel,
+        from_cluster,
+        from_kernel,
+        plocks,
+        configuration,
+        devices,
+        retries,
+    })
 }
 
 /// The plock device: where results go, and where requests come from.

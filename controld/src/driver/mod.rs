@@ -25,7 +25,7 @@ use dlm_core::event::Event;
 use dlm_core::message::Message;
 use dlm_core::options::Switch;
 use dlm_core::run::RunAnswer;
-use dlm_core::types::NodeId;
+use dlm_core::types::{Instant, NodeId};
 use dlmcontrol::state::DaemonPhase;
 use inputs::Input;
 use std::sync::Arc;
@@ -33,6 +33,9 @@ use tokio::sync::watch;
 
 /// Events that are handled before the loop looks at its end; besides, as many requests for POSIX locks.
 const BATCH: usize = 64;
+
+/// What is counted of POSIX locks is published at the earliest so long after the last time.
+const COUNTS_AGE_MS: u64 = 200;
 
 /// How the daemon ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +84,10 @@ pub struct Driver {
     end: Option<End>,
     /// What queries show may have changed since it was published.
     changed: bool,
+    /// So may what is counted of POSIX locks.
+    plocks_changed: bool,
+    /// When it was published.
+    published: Instant,
 }
 
 impl Driver {
@@ -100,6 +107,8 @@ impl Driver {
             run_answer: None,
             end: None,
             changed: true,
+            plocks_changed: false,
+            published: Instant::default(),
         }
     }
 
@@ -154,7 +163,9 @@ impl Driver {
 
     fn step(&mut self, event: Event) {
         let mut effects = Vec::new();
-        self.changed |= !concerns_plocks_alone(&event);
+        let plocks_alone = concerns_plocks_alone(&event);
+        self.changed |= !plocks_alone;
+        self.plocks_changed |= plocks_alone;
         let now = clock::now();
         self.outputs.meters.event(now.mono, &event);
         self.core.step(now, event, &mut effects);
@@ -208,7 +219,7 @@ impl Driver {
     fn command(&mut self, command: Command) {
         match command {
             Command::State { reply } => {
-                if self.changed {
+                if self.changed || self.plocks_changed && self.is_old() {
                     self.publish();
                 }
                 // A client that has gone needs no answer.
@@ -279,8 +290,15 @@ impl Driver {
         self.step(Event::Options(self.config.dynamic()));
     }
 
+    /// Counts alone are not made anew for each of many queries.
+    fn is_old(&self) -> bool {
+        clock::now().mono.millis_since(self.published) >= COUNTS_AGE_MS
+    }
+
     fn publish(&mut self) {
         self.changed = false;
+        self.plocks_changed = false;
+        self.published = clock::now().mono;
         self.publish_as(DaemonPhase::Running);
     }
 

@@ -122,11 +122,37 @@ families! {
     WRITE_FAILURES = gauge("dlm_lockspace_kernel_write_failures", &["lockspace", "write"], "Failed attempts of the kernel write that is waited for.");
     WRITE_QUEUED = gauge("dlm_lockspace_kernel_writes_queued", &["lockspace", "write"], "Kernel writes that wait behind it.");
 
+    CHANGES = counter("dlm_lockspace_changes_total", &["lockspace", "cause"], "Changes of its members since it was joined, by cause: joined, left, failed; one with several counts for each.");
+    RECOVERY = histogram("dlm_lockspace_recovery_seconds", &["lockspace"], "From a change of its members until the kernel ran again; changes that came meanwhile are part of it.");
+    PHASES = histogram("dlm_lockspace_phase_seconds", &["lockspace", "phase"], "What that was spent with, phase by phase; the phases are those of docs/json.md.");
+    STARTS = histogram("dlm_start_delay_seconds", &["node"], "When START of the node came, since this node sent its own, in all lockspaces; 0 where it was there before.");
+    FENCING = histogram("dlm_fencing_seconds", &["node"], "From the need to fence the node until that was settled, by whomever.");
+    AGENT_RUNS = counter("dlm_fencing_attempts_total", &["node", "device", "outcome"], "Runs of a device's agent on this node that have ended; outcome: success, failed, signalled, not_started.");
+    AGENT_TIMES = histogram("dlm_fencing_agent_seconds", &["node", "device"], "How long they took.");
+
+    PLOCK_REQUESTS = counter("dlm_plock_requests_total", &["lockspace", "op"], "POSIX locks: requests of this node's processes since the lockspace was joined; op: lock (does not wait), wait_lock, unlock, close, test, cancel.");
+    PLOCK_RESULTS = counter("dlm_plock_results_total", &["lockspace", "result"], "Their results: done, conflict, error.");
+    PLOCK_ANSWERS = histogram("dlm_plock_answer_seconds", &["lockspace"], "From a request to its result, where it did not have to wait for a lock.");
+    PLOCK_WAITS = histogram("dlm_plock_wait_seconds", &["lockspace"], "The same, where it had to, and got it.");
+    PLOCK_RECEIVED = counter("dlm_plock_received_total", &["lockspace"], "Requests of all nodes that were carried out here.");
+    PLOCK_MOVES = counter("dlm_plock_moves_total", &["lockspace", "move"], "Files that changed hands with plock_ownership: owned (became this node's), given_up (another node wanted it, too), dropped (unused).");
+    PLOCK_RESOURCES = gauge("dlm_plock_resources", &["lockspace"], "Files with locks.");
+    PLOCK_WAITING = gauge("dlm_plock_waiting", &["lockspace"], "Processes of this node that wait for locks.");
+    PLOCK_IN_FLIGHT = gauge("dlm_plock_in_flight", &["lockspace"], "Requests of this node on their way through the group.");
+
     MESSAGES = counter("dlm_messages_total", &["type", "direction"], "Messages between daemons, in all groups, since the daemon began; direction: sent, received (our own come back).");
     BAD_MESSAGES = counter("dlm_bad_messages_total", &[], "Messages that were none of the protocol.");
+    RETRIES = counter("dlm_send_retries_total", &[], "Messages, joins and leaves that corosync would not take yet, attempt by attempt: its ring was changing, or its queue full.");
     WRITES = histogram("dlm_kernel_write_seconds", &["write"], "From the request of a kernel write to its end, attempt by attempt.");
     FAILED_WRITES = counter("dlm_kernel_write_failures_total", &["write"], "Attempts of kernel writes that failed.");
     AGENTS = counter("dlm_fence_agents_total", &["outcome"], "Fence agents of this node that have ended; outcome: success, failed, signalled, not_started.");
     EVENTS = histogram("dlm_event_handling_seconds", &[], "Handling of one event with all that follows at once; the daemon handles nothing else meanwhile.");
+    ANSWERS = histogram("dlm_event_loop_answer_seconds", &[], "How long the daemon's event loop let questions for its state wait, one a scrape at least; it is given up after a second.");
+    CLIENTS = gauge("dlm_control_clients", &["socket"], "Clients of a socket of the daemon: queries, commands.");
+    CLIENTS_SEEN = counter("dlm_control_clients_total", &["socket"], "Clients that were let in.");
+    CLIENTS_AWAY = counter("dlm_control_clients_turned_away_total", &["socket"], "Clients that were not, as too many were there.");
+    MEMORY = gauge("dlm_daemon_resident_memory_bytes", &[], "Resident memory of the daemon, which is locked.");
+    CPU = counter("dlm_daemon_cpu_seconds_total", &[], "Processor time of the daemon.");
+    FILES = gauge("dlm_daemon_open_fds", &[], "Open descriptors of the daemon.");
     LATE = histogram("dlm_deadline_lag_seconds", &[], "How late the daemon noticed a deadline of its own.");
 }

@@ -1,8 +1,8 @@
 //! Lockspaces: state, members, slots, and what they wait for.
 
-use super::family;
 use super::page::Page;
 use super::reading::{Waiting, count, number, word};
+use super::{family, plocks};
 use dlmcontrol::state::{Lockspace, LockspaceState, Reason, SlotsKnown, State};
 
 /// Lockspaces that a page has room for; a node has a handful.
@@ -51,7 +51,22 @@ pub(crate) fn fill(page: &mut Page, state: &State) {
         doing(page, lockspace);
         nodes(page, lockspace, state.cluster.our_node);
         waits(page, lockspace);
+        meters(page, lockspace);
     }
+}
+
+fn meters(page: &mut Page, lockspace: &Lockspace) {
+    let Some(meters) = &lockspace.meters else { return };
+    let name = lockspace.name.as_str();
+    for cause in ["joined", "left", "failed"] {
+        let changes = meters.changes.get(cause).copied().unwrap_or(0);
+        page.set(family::CHANGES, &[name, cause], number(changes));
+    }
+    page.timing(family::RECOVERY, &[name], &meters.recoveries);
+    for (phase, taken) in &meters.phases {
+        page.timing(family::PHASES, &[name, &word(phase)], taken);
+    }
+    plocks::fill(page, name, &meters.plocks);
 }
 
 fn doing(page: &mut Page, lockspace: &Lockspace) {

@@ -10,6 +10,7 @@ mod lockspaces;
 mod meters;
 mod nodes;
 mod page;
+mod plocks;
 mod reading;
 pub mod server;
 

@@ -3,7 +3,7 @@
 //!
 //! `record` has the nouns; `resource` the locks of one file, `resources` all of a lockspace; `space` takes requests and messages,
 //! `results` puts the answers in order, `ownership` and `transfer` are the two further parts of the protocol. `lockspace` is where a
-//! lockspace's life meets them, `dump` what `dlm_tool plocks` shows, `voice` how all of them speak. Below `resource`: `locks` is what
+//! lockspace's life meets them, `dump` what `dlm_tool plocks` shows, `meters` what is counted, `voice` how all of them speak. Below `resource`: `locks` is what
 //! a request does to the locks, `pass` how waiters get theirs, `list`, `ranges` and `freed` find what overlaps.
 
 mod dump;
@@ -11,6 +11,7 @@ mod freed;
 mod list;
 mod locks;
 mod lockspace;
+mod meters;
 mod ownership;
 mod pass;
 mod ranges;
@@ -25,6 +26,7 @@ mod transfer;
 mod voice;
 
 pub use dump::PlockResource;
+pub use meters::{PLOCK_BOUNDS, PlockMeters, PlockTimes};
 pub(crate) use space::{EEXIST, EINVAL, ENOSYS, Plocks, Said, Service};
 pub(crate) use transfer::Barrier;
 

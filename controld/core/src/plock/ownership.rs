@@ -164,6 +164,7 @@ impl Plocks {
             (Some(_), Owner::Unknown) => {
                 entry.owner = Owner::Node(from);
                 if from == us {
+                    self.results.meters.owned();
                     self.apply_pending(number, voice, out);
                 }
             }
@@ -212,6 +213,7 @@ impl Plocks {
         }
         entry.resource.mark_syncing();
         disown(number, entry, voice, out);
+        self.results.meters.given_up();
     }
 
     fn hear_sync(
@@ -262,6 +264,7 @@ impl Plocks {
             voice.error(format!("receive_drop {number:x} from {from}: requests wait for it"), out);
         } else if entry.resource.is_empty() {
             self.resources.remove(number);
+            self.results.meters.dropped();
         }
     }
 

@@ -61,6 +61,10 @@ pub(super) struct Resources {
 }
 
 impl Resources {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(super) fn contains(&self, number: u64) -> bool {
         self.entries.contains_key(&number)
     }

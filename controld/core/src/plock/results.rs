@@ -10,7 +10,9 @@
 use crate::effect::Effect;
 use crate::out::Out;
 use crate::plock::PlockInfo;
+use crate::plock::meters::Meters;
 use crate::plock::space::EINTR;
+use crate::types::Instant;
 use alloc::collections::VecDeque;
 
 /// The place of a request in the order of answers.
@@ -23,6 +25,8 @@ pub(super) struct Asked {
     pub(super) info: PlockInfo,
     /// Its place among all requests read.
     pub(super) serial: u64,
+    /// When it was read.
+    pub(super) since: Instant,
     /// `None`: it may wait, or closes the file.
     ticket: Option<Ticket>,
 }
@@ -48,19 +52,22 @@ pub(super) struct Results {
     holding: bool,
     /// Held back, in their order.
     held: VecDeque<PlockInfo>,
+    /// What is counted on the way.
+    pub(super) meters: Meters,
 }
 
 impl Results {
     /// A request has been read.
-    pub(super) fn asked(&mut self, info: PlockInfo) -> Asked {
+    pub(super) fn asked(&mut self, info: PlockInfo, since: Instant) -> Asked {
+        self.meters.asked(&info);
         let serial = self.read;
         self.read = serial.wrapping_add(1);
         if info.wait || info.is_close() {
-            return Asked { info, serial, ticket: None };
+            return Asked { info, serial, since, ticket: None };
         }
         let place = u64::try_from(self.owed.len()).unwrap_or(u64::MAX);
         self.owed.push_back(Owed { request: info, result: None });
-        Asked { info, serial, ticket: Some(Ticket(self.first.wrapping_add(place))) }
+        Asked { info, serial, since, ticket: Some(Ticket(self.first.wrapping_add(place))) }
     }
 
     /// A request is finished.
@@ -70,6 +77,7 @@ impl Results {
 
     /// A request is finished, and its result has other fields than the request.
     pub(super) fn answer(&mut self, asked: &Asked, result: PlockInfo, out: &mut Out<'_>) {
+        self.meters.answered(asked.since, &result, out.now.mono);
         let Some(Ticket(number)) = asked.ticket else {
             // The kernel has forgotten a CLOSE: an answer would be taken for another's.
             if !asked.info.is_close() {
@@ -90,6 +98,7 @@ impl Results {
 
     /// A waiting lock of ours is granted.
     pub(super) fn granted(&mut self, info: PlockInfo, out: &mut Out<'_>) {
+        self.meters.granted(&info, out.now.mono);
         self.put(PlockInfo { result: 0, ..info }, out);
     }
 

@@ -14,7 +14,7 @@ use crate::plock::resources::{Owner, Resources};
 use crate::plock::results::{Asked, Results};
 use crate::plock::transfer::{Outgoing, Progress, Saved};
 use crate::plock::voice::{Shown, Voice};
-use crate::plock::{Op, PlockInfo};
+use crate::plock::{Op, PlockInfo, PlockMeters};
 use crate::types::{Instant, NodeId};
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -24,8 +24,10 @@ use alloc::vec::Vec;
 pub(super) const ENOENT: i32 = 2;
 /// Linux' EINTR: whoever waited has closed the file, and is dead as a rule.
 pub(super) const EINTR: i32 = 4;
-/// Linux' EAGAIN: a conflicting lock, and the request does not wait.
+/// Linux' EAGAIN.
 const EAGAIN: i32 = 11;
+/// The result where there is a conflicting lock, and the request does not wait.
+pub(super) const CONFLICT: i32 = -EAGAIN;
 /// Linux' EEXIST: what the C daemon says where it does not know the lockspace.
 pub(crate) const EEXIST: i32 = 17;
 /// Linux' EINVAL: a request that makes no sense.
@@ -150,7 +152,7 @@ impl Plocks {
             let (seconds, millis) = (millis / 1000, millis % 1000);
             voice.detail(format!("plock_read_count {number} time {seconds}.{millis:03} s"), out);
         }
-        let asked = self.results.asked(info);
+        let asked = self.results.asked(info, out.now.mono);
         if info.is_close() {
             self.results.close(&info, out);
         }
@@ -190,7 +192,7 @@ impl Plocks {
 
     /// A request of our kernel that cannot be served, answered in its turn.
     pub(crate) fn refuse(&mut self, info: PlockInfo, errno: i32, out: &mut Out<'_>) {
-        let asked = self.results.asked(info);
+        let asked = self.results.asked(info, out.now.mono);
         self.results.finish(&asked, -errno, out);
     }
 
@@ -263,6 +265,7 @@ impl Plocks {
 
     fn hear_plock(&mut self, from: NodeId, info: &PlockInfo, voice: &Voice<'_>, out: &mut Out<'_>) {
         voice.detail(format!("receive plock {}", Shown(info)), out);
+        self.results.meters.received();
         if let Some((number, millis)) = self.received.one_more(out.now.mono) {
             let (seconds, millis) = (millis / 1000, millis % 1000);
             voice.detail(format!("plock_recv_count {number} time {seconds}.{millis:03} s"), out);
@@ -278,6 +281,15 @@ impl Plocks {
             }
             (asked, Service::Owned) => self.hear_owned_plock(info, asked, voice, out),
             (asked, _) => self.apply(info, asked.as_ref(), voice, out),
+        }
+    }
+
+    /// What was counted.
+    pub(crate) fn meters(&self) -> PlockMeters {
+        PlockMeters {
+            resources: self.resources.len(),
+            in_flight: self.in_flight.len(),
+            ..self.results.meters.counts()
         }
     }
 
@@ -300,6 +312,7 @@ impl Plocks {
             Op::Cancel => {
                 let entry = self.resources.find(info.number, out.now.mono);
                 let found = entry.is_some_and(|entry| entry.resource.cancel(info));
+                self.results.meters.gave_up(info);
                 self.finish(asked, if found { 0 } else { -ENOENT }, out);
                 self.free_if_empty(info.number, voice, out);
             }
@@ -320,8 +333,12 @@ impl Plocks {
         let entry = self.resources.find_or_make(info.number, owner, out.now.mono);
         match entry.resource.lock(info) {
             Answer::Granted => self.finish(asked, 0, out),
-            Answer::Conflict => self.finish(asked, -EAGAIN, out),
-            Answer::Queued => {}
+            Answer::Conflict => self.finish(asked, CONFLICT, out),
+            Answer::Queued => {
+                if let Some(asked) = asked {
+                    self.results.meters.waits(info, asked.since);
+                }
+            }
             Answer::Invalid => self.finish(asked, -EINVAL, out),
         }
         self.run_waiters(info.number, voice, out);
@@ -341,6 +358,7 @@ impl Plocks {
         let mut cleared = Vec::new();
         entry.resource.unlock(info, &mut cleared);
         for waiter in &cleared {
+            self.results.meters.gave_up(waiter);
             voice.error(format!("clear waiter {}", Shown(waiter)), out);
         }
         self.finish(asked, 0, out);

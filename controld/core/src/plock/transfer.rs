@@ -141,6 +141,7 @@ impl Plocks {
     fn begin_empty(&mut self, voice: &Voice<'_>, out: &mut Out<'_>) {
         if !self.is_synchronised() {
             self.resources.clear();
+            self.results.meters.all_gave_up();
             self.progress = Progress::Synchronised;
             self.take_held(voice, out);
         }

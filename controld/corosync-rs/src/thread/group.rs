@@ -133,6 +133,8 @@ pub(super) enum Asked {
 pub(super) enum Step {
     /// Nothing is to be done, or not yet.
     Rest,
+    /// Corosync said `CS_ERR_TRY_AGAIN`: not yet, either.
+    Again,
     /// Connected: there will be something to read.
     Connected,
     /// Joined.
@@ -300,7 +302,7 @@ impl<K> Group<K> {
     fn join_refused(&self, error: Error, now: Instant) -> Result<Step> {
         if error.is_try_again() {
             self.queue().retry.postpone(now, MEMBERSHIP_PAUSE);
-            Ok(Step::Rest)
+            Ok(Step::Again)
         } else if error.is_connection_loss() {
             Err(error)
         } else {
@@ -340,7 +342,7 @@ impl<K> Group<K> {
                     *bytes = unsent;
                 }
                 queue.retry.postpone(now, pause);
-                Ok(Step::Rest)
+                Ok(Step::Again)
             }
             (Err(error), _) => Err(error),
         }

@@ -10,7 +10,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -84,6 +84,8 @@ pub(super) struct Shared<K: Key> {
     noted: AtomicBool,
     /// Wakes the reader.
     reader_wake: EventFd,
+    /// Requests of groups that corosync would not take yet.
+    retries: Arc<AtomicU64>,
 }
 
 impl<K: Key> Shared<K> {
@@ -108,7 +110,17 @@ impl<K: Key> Shared<K> {
             notes: Mutex::default(),
             noted: AtomicBool::new(false),
             reader_wake: eventfd()?,
+            retries: Arc::default(),
         })
+    }
+
+    /// See [`super::Handle::retries`].
+    pub(super) fn retries(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.retries)
+    }
+
+    pub(super) fn count_retry(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
     fn state(&self) -> MutexGuard<'_, State<K>> {

@@ -34,6 +34,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 use worker::Worker;
 
@@ -281,6 +282,12 @@ impl<K: Key> Handle<K> {
     /// Answer [`Event::ShutdownQuestion`]. An answer that comes too late has no effect.
     pub fn answer_shutdown(&self, answer: ShutdownAnswer) {
         self.shared.push(Command::Answer(answer));
+    }
+
+    /// How often corosync has answered a join, leave or multicast by `CS_ERR_TRY_AGAIN`; it goes on counting.
+    #[must_use]
+    pub fn retries(&self) -> Arc<AtomicU64> {
+        self.shared.retries()
     }
 
     /// Ask for a node's addresses. Answered by [`Event::NodeAddresses`].

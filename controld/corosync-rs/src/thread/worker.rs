@@ -123,6 +123,10 @@ impl<K: Key> Worker<K> {
         for _ in 0..STEPS_IN_A_TURN {
             match group.step(now, &mut self.spare)? {
                 Step::Rest => break,
+                Step::Again => {
+                    self.shared.count_retry();
+                    break;
+                }
                 // Before the join, so that the reader looks at it when the first event comes.
                 Step::Connected => self.shared.note(Note::Connected(Arc::clone(group))),
                 Step::Joined | Step::Taken => {}
