@@ -1,11 +1,13 @@
 //! One node: a process that holds its namespaces, and its daemon.
 
 use anyhow::{Context as _, bail};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -131,6 +133,30 @@ impl Host {
 
     pub(super) fn holder_pid(&self) -> u32 {
         self.holder.id()
+    }
+
+    /// A program in the namespaces; what it says goes to `programs.log`.
+    pub(super) fn spawn(&self, program: &Path, arguments: &[String]) -> anyhow::Result<Child> {
+        let path = self.place.join("programs.log");
+        let open = || File::options().create(true).append(true).open(&path);
+        let log = open().with_context(|| format!("open {}", path.display()))?;
+        // Should this process die, the program must not stay.
+        let mut command = self.inside(&[]);
+        command.args(["setpriv", "--pdeathsig", "KILL"]).arg(program).args(arguments);
+        command.stdout(Stdio::null()).stderr(log);
+        command.spawn().with_context(|| format!("run {}", program.display()))
+    }
+
+    /// A connection from within the network namespace.
+    pub(super) fn connect(&self, address: SocketAddr) -> anyhow::Result<TcpStream> {
+        let path = format!("/proc/{}/ns/net", self.holder.id());
+        let network = File::open(&path).with_context(|| format!("open {path}"))?;
+        // A thread that enters the namespace is in it alone; a socket stays where it was made.
+        let connecting = thread::spawn(move || {
+            setns(&network, CloneFlags::CLONE_NEWNET).context("enter the network namespace")?;
+            TcpStream::connect(address).with_context(|| format!("connect to {address}"))
+        });
+        connecting.join().unwrap_or_else(|_| bail!("the thread that connects has panicked"))
     }
 
     /// `ip` of iproute2 with these words, in the namespaces.

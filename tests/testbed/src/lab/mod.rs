@@ -12,9 +12,10 @@ use anyhow::{Context as _, bail};
 use host::Host;
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 pub use host::Line;
@@ -262,6 +263,30 @@ impl Lab {
     /// It cannot be run.
     pub fn second_daemon(&self, node: u32, arguments: &[&str]) -> anyhow::Result<Said> {
         self.run(node, &[], &self.programs.daemon, arguments)
+    }
+
+    /// Start a program on a node, as root; it is the caller's to end. What it says goes to the node's directory.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(&self, node: u32, program: &Path, arguments: &[String]) -> anyhow::Result<Child> {
+        self.host(node)?.spawn(program, arguments)
+    }
+
+    /// Bring up a node's loopback interface: sockets in its network can be reached from there on.
+    ///
+    /// # Errors
+    /// There is no `ip` of iproute2.
+    pub fn bring_up_loopback(&self, node: u32) -> anyhow::Result<()> {
+        self.host(node)?.ip("link set lo up")
+    }
+
+    /// Connect to an address in a node's network.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub fn connect(&self, node: u32, address: SocketAddr) -> anyhow::Result<TcpStream> {
+        self.host(node)?.connect(address)
     }
 
     fn run(
