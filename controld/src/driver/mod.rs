@@ -29,6 +29,7 @@ use dlm_core::types::{Instant, NodeId};
 use dlmcontrol::state::DaemonPhase;
 use inputs::Input;
 use std::sync::Arc;
+use timeline::Timeline;
 use tokio::sync::watch;
 
 /// Events that are handled before the loop looks at its end; besides, as many requests for POSIX locks.
@@ -79,6 +80,7 @@ pub struct Driver {
     outputs: Outputs,
     ready: Option<Box<dyn FnOnce() + Send>>,
     children: Children,
+    timeline: Timeline,
     /// What the last step says to the client that caused it.
     run_answer: Option<RunAnswer>,
     end: Option<End>,
@@ -104,6 +106,7 @@ impl Driver {
             outputs,
             ready: Some(ready),
             children: Children::new(),
+            timeline: Timeline::default(),
             run_answer: None,
             end: None,
             changed: true,
@@ -208,7 +211,10 @@ impl Driver {
                 }
             }
             Effect::Log(line) => logger.line(&line),
-            Effect::Timeline(moment) => logger.line(&timeline::line(&moment)),
+            Effect::Timeline(moment) => {
+                let (line, details) = self.timeline.line(clock::now().mono, &moment);
+                logger.event(&line, details);
+            }
             Effect::Exit => self.end = Some(End::Done),
             Effect::Refuse { why } => self.end = Some(End::Refused(why)),
             Effect::FailStop { why } => self.end = Some(End::FailStop(why)),

@@ -1,46 +1,222 @@
-//! What happened, in words a person reads at a glance: the lines of the log that begin with `timeline`.
+//! What happened, in words a person reads at a glance: the lines of the log that begin with `timeline`, each with the nodes
+//! that it is about, the cause, and how long it took.
+//!
+//! What changes the state of a lockspace, and what waits for somebody else than corosync, reaches the journal or syslog;
+//! the steps between are for the dump.
 
+use crate::logging::Details;
 use dlm_core::effect::{Level, LogLine, Moment};
-use dlm_core::types::{LockspaceName, NodeId};
+use dlm_core::snapshot::Wait;
+use dlm_core::types::{Instant, LockspaceName, NodeId};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// A line for the log.
-pub(super) fn line(moment: &Moment) -> LogLine {
-    let (lockspace, text) = match lockspace_text(moment) {
-        Some((lockspace, text)) => (Some(lockspace.clone()), text),
-        None => (None, fence_text(moment)),
-    };
-    LogLine { level: Level::Debug, lockspace, text: format!("timeline {text}") }
+/// When what is going on began. Bounded by the lockspaces and nodes that there are.
+#[derive(Debug, Default)]
+pub(super) struct Timeline {
+    changes: BTreeMap<LockspaceName, Change>,
+    /// Nodes that must be fenced.
+    victims: BTreeMap<NodeId, Instant>,
+    /// The newest agent for each of them.
+    agents: BTreeMap<NodeId, Instant>,
 }
 
-fn lockspace_text(moment: &Moment) -> Option<(&LockspaceName, String)> {
-    match moment {
-        Moment::Changed { lockspace, members, joined, left, failed } => {
-            let mut text = format!("members {}", ids(members));
-            for (word, nodes) in [("joined", joined), ("left", left), ("failed", failed)] {
-                if !nodes.is_empty() {
-                    text.push_str(&format!(", {word} {}", ids(nodes)));
-                }
+/// A change of a lockspace's members that is not over.
+#[derive(Debug)]
+struct Change {
+    began: Instant,
+    start_sent: Option<Instant>,
+    node: Option<String>,
+    cause: Option<&'static str>,
+}
+
+/// What a moment is told as.
+struct Told {
+    level: Level,
+    text: String,
+    details: Details,
+}
+
+impl Told {
+    fn new(level: Level, text: String) -> Self {
+        Self { level, text, details: Details::default() }
+    }
+
+    fn about(mut self, nodes: &BTreeSet<NodeId>, cause: Option<&'static str>) -> Self {
+        self.details.node = some_ids(nodes);
+        self.details.cause = cause;
+        self
+    }
+
+    fn since(mut self, then: Option<Instant>, now: Instant) -> Self {
+        self.details.duration_ms = then.map(|then| now.millis_since(then));
+        self
+    }
+}
+
+impl Timeline {
+    /// A line for the log.
+    pub(super) fn line(&mut self, now: Instant, moment: &Moment) -> (LogLine, Details) {
+        let (lockspace, told) = match lockspace_of(moment) {
+            Some(lockspace) => (Some(lockspace.clone()), self.of_lockspace(lockspace, now, moment)),
+            None => (None, self.of_node(now, moment)),
+        };
+        let Told { level, text, details } = told;
+        (LogLine { level, lockspace, text: format!("timeline {text}") }, details)
+    }
+
+    fn of_lockspace(&mut self, name: &LockspaceName, now: Instant, moment: &Moment) -> Told {
+        let change = self.changes.get(name);
+        let began = change.map(|change| change.began);
+        match moment {
+            Moment::Changed { members, joined, left, failed, .. } => {
+                self.changed(name, now, [failed, left, joined], members)
             }
-            Some((lockspace, text))
+            Moment::Stopped { .. } => {
+                Told::new(Level::Info, "kernel stopped".to_owned()).since(began, now)
+            }
+            Moment::Waiting { wait, .. } => waiting(wait),
+            Moment::StartSent { .. } => {
+                if let Some(change) = self.changes.get_mut(name) {
+                    change.start_sent = Some(now);
+                }
+                Told::new(Level::Debug, "START sent".to_owned()).since(began, now)
+            }
+            Moment::StartReceived { from, .. } => {
+                let sent = change.and_then(|change| change.start_sent);
+                Told::new(Level::Debug, format!("START from {from}"))
+                    .about(&[*from].into(), None)
+                    .since(sent, now)
+            }
+            Moment::Started { members, .. } => {
+                let told = Told::new(Level::Info, format!("kernel started with {}", ids(members)));
+                self.over(name, told, now)
+            }
+            Moment::Released { .. } => {
+                let told = Told::new(Level::Info, "released".to_owned());
+                self.over(name, told, now)
+            }
+            Moment::WithdrawAnswered { .. } => {
+                Told::new(Level::Info, "withdraw of gfs2 answered".to_owned())
+            }
+            Moment::Slots { slots, .. } => {
+                let slots: Vec<String> =
+                    slots.iter().map(|(slot, node)| format!("{}:{node}", slot.get())).collect();
+                Told::new(Level::Debug, format!("slots {} (slot:node)", slots.join(" ")))
+            }
+            Moment::FenceNeeded { .. }
+            | Moment::AgentStarted { .. }
+            | Moment::AgentEnded { .. }
+            | Moment::Fenced { .. } => Told::new(Level::Debug, String::new()),
         }
-        Moment::Stopped { lockspace } => Some((lockspace, "kernel stopped".to_owned())),
-        Moment::Waiting { lockspace, wait } => Some((lockspace, format!("waits for {wait}"))),
-        Moment::StartSent { lockspace } => Some((lockspace, "START sent".to_owned())),
-        Moment::StartReceived { lockspace, from } => {
-            Some((lockspace, format!("START from {from}")))
+    }
+
+    /// `why`: who failed, left, joined. The change has begun, or goes on with other members.
+    fn changed(
+        &mut self,
+        name: &LockspaceName,
+        now: Instant,
+        why: [&BTreeSet<NodeId>; 3],
+        members: &BTreeSet<NodeId>,
+    ) -> Told {
+        let causes = ["failed", "left", "joined"].into_iter().zip(why);
+        let causes: Vec<_> = causes.filter(|(_, nodes)| !nodes.is_empty()).collect();
+        let mut text = format!("stopping for members {}", ids(members));
+        for (word, nodes) in &causes {
+            text.push_str(&format!(", {word} {}", ids(*nodes)));
         }
-        Moment::Started { lockspace, members } => {
-            Some((lockspace, format!("kernel started with {}", ids(members))))
+        let about = causes.iter().flat_map(|(_, nodes)| nodes.iter().copied()).collect();
+        let told =
+            Told::new(Level::Info, text).about(&about, causes.first().map(|(word, _)| *word));
+        let Details { node, cause, .. } = told.details.clone();
+        let change = self.changes.entry(name.clone()).or_insert_with(|| Change {
+            began: now,
+            start_sent: None,
+            node,
+            cause,
+        });
+        change.start_sent = None;
+        told
+    }
+
+    /// The end of a change names its beginning's nodes and cause.
+    fn over(&mut self, name: &LockspaceName, mut told: Told, now: Instant) -> Told {
+        let Some(change) = self.changes.remove(name) else { return told };
+        told.details.node = change.node;
+        told.details.cause = change.cause;
+        told.since(Some(change.began), now)
+    }
+
+    fn of_node(&mut self, now: Instant, moment: &Moment) -> Told {
+        match moment {
+            Moment::FenceNeeded { victim, actor } => {
+                self.victims.insert(*victim, now);
+                let by = actor.map_or(String::new(), |actor| format!(", by {actor}"));
+                told_of(*victim, Level::Info, format!("node {victim} must be fenced{by}"))
+            }
+            Moment::AgentStarted { victim, device } => {
+                self.agents.insert(*victim, now);
+                told_of(*victim, Level::Debug, format!("fencing {victim} with {device}"))
+            }
+            Moment::AgentEnded { victim, outcome } => {
+                let began = self.agents.remove(victim);
+                told_of(*victim, Level::Info, format!("fence agent for {victim}: {outcome}"))
+                    .since(began, now)
+            }
+            Moment::Fenced { victim, by } => {
+                let needed = self.victims.remove(victim);
+                let text = if by == victim {
+                    format!("node {victim} came back clean, and need not be fenced")
+                } else {
+                    format!("node {victim} is fenced, by {by}")
+                };
+                told_of(*victim, Level::Info, text).since(needed, now)
+            }
+            Moment::Changed { .. }
+            | Moment::Stopped { .. }
+            | Moment::Waiting { .. }
+            | Moment::StartSent { .. }
+            | Moment::StartReceived { .. }
+            | Moment::Started { .. }
+            | Moment::Slots { .. }
+            | Moment::WithdrawAnswered { .. }
+            | Moment::Released { .. } => Told::new(Level::Debug, String::new()),
         }
-        Moment::Slots { lockspace, slots } => {
-            let slots: Vec<String> =
-                slots.iter().map(|(slot, node)| format!("{}:{node}", slot.get())).collect();
-            Some((lockspace, format!("slots {} (slot:node)", slots.join(" "))))
-        }
-        Moment::WithdrawAnswered { lockspace } => {
-            Some((lockspace, "withdraw of gfs2 answered".to_owned()))
-        }
-        Moment::Released { lockspace } => Some((lockspace, "released".to_owned())),
+    }
+}
+
+fn told_of(victim: NodeId, level: Level, text: String) -> Told {
+    Told::new(level, text).about(&[victim].into(), Some("fencing"))
+}
+
+/// What this node and corosync do in milliseconds is for the dump.
+fn waiting(wait: &Wait) -> Told {
+    let nobody = BTreeSet::new();
+    let (level, cause, nodes) = match wait {
+        Wait::Stop => (Level::Debug, "stop", &nobody),
+        Wait::Ring => (Level::Debug, "rings", &nobody),
+        Wait::Quorum => (Level::Info, "quorum", &nobody),
+        Wait::Fencing(nodes) => (Level::Info, "fencing", nodes),
+        Wait::NodeGone(nodes) => (Level::Info, "node_gone", nodes),
+        Wait::Ghost(nodes) => (Level::Info, "ghost", nodes),
+        Wait::Comms(nodes) => (Level::Debug, "comms", nodes),
+        Wait::Withdraw(nodes) => (Level::Info, "withdraw", nodes),
+        Wait::Starts(nodes) => (Level::Debug, "starts", nodes),
+        Wait::Disallowed(nodes) => (Level::Info, "disallowed", nodes),
+    };
+    Told::new(level, format!("waits for {wait}")).about(nodes, Some(cause))
+}
+
+const fn lockspace_of(moment: &Moment) -> Option<&LockspaceName> {
+    match moment {
+        Moment::Changed { lockspace, .. }
+        | Moment::Stopped { lockspace }
+        | Moment::Waiting { lockspace, .. }
+        | Moment::StartSent { lockspace }
+        | Moment::StartReceived { lockspace, .. }
+        | Moment::Started { lockspace, .. }
+        | Moment::Slots { lockspace, .. }
+        | Moment::WithdrawAnswered { lockspace }
+        | Moment::Released { lockspace } => Some(lockspace),
         Moment::FenceNeeded { .. }
         | Moment::AgentStarted { .. }
         | Moment::AgentEnded { .. }
@@ -48,19 +224,86 @@ fn lockspace_text(moment: &Moment) -> Option<(&LockspaceName, String)> {
     }
 }
 
-fn fence_text(moment: &Moment) -> String {
-    match moment {
-        Moment::FenceNeeded { victim, actor: Some(actor) } => {
-            format!("node {victim} must be fenced, by {actor}")
-        }
-        Moment::FenceNeeded { victim, actor: None } => format!("node {victim} must be fenced"),
-        Moment::AgentStarted { victim, device } => format!("fencing {victim} with {device}"),
-        Moment::AgentEnded { victim, outcome } => format!("fence agent for {victim}: {outcome}"),
-        Moment::Fenced { victim, by } => format!("node {victim} is fenced, by {by}"),
-        _ => String::new(),
-    }
-}
-
 fn ids<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> String {
     nodes.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn some_ids(nodes: &BTreeSet<NodeId>) -> Option<String> {
+    (!nodes.is_empty()).then(|| ids(nodes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: u32) -> NodeId {
+        NodeId::new(id).expect("not 0")
+    }
+
+    fn nodes(ids: &[u32]) -> BTreeSet<NodeId> {
+        ids.iter().map(|id| node(*id)).collect()
+    }
+
+    /// Text, node, cause and milliseconds of a line that reaches the journal; the text of one that does not.
+    fn told(timeline: &mut Timeline, ms: u64, moment: &Moment) -> String {
+        let (line, details) = timeline.line(Instant::from_nanos(ms * 1_000_000), moment);
+        let Details { node, cause, duration_ms } = details;
+        match line.level {
+            Level::Debug => line.text,
+            Level::Info | Level::Error => {
+                let lockspace = line.lockspace.map(|name| name.to_string());
+                format!("{lockspace:?} {}: {node:?} {cause:?} {duration_ms:?}", line.text)
+            }
+        }
+    }
+
+    #[test]
+    fn every_state_of_a_recovery_is_a_line_with_node_cause_and_duration() {
+        let lockspace = LockspaceName::new(b"fs").expect("a name");
+        let wait = |wait| Moment::Waiting { lockspace: lockspace.clone(), wait };
+        let changed = Moment::Changed {
+            lockspace: lockspace.clone(),
+            members: nodes(&[1, 2]),
+            joined: nodes(&[]),
+            left: nodes(&[]),
+            failed: nodes(&[3]),
+        };
+        let timeline = &mut Timeline::default();
+        let by = node(2);
+        let outcome = "exit status 0".to_owned();
+        let device = "power".to_owned();
+        let victim = node(3);
+        let lines = [
+            (1000, changed),
+            (1000, Moment::FenceNeeded { victim, actor: Some(by) }),
+            (1001, wait(Wait::Stop)),
+            (1005, Moment::Stopped { lockspace: lockspace.clone() }),
+            (1005, wait(Wait::Fencing(nodes(&[3])))),
+            (1100, Moment::AgentStarted { victim, device }),
+            (3900, Moment::AgentEnded { victim, outcome }),
+            (4000, Moment::Fenced { victim, by }),
+            (4000, Moment::StartSent { lockspace: lockspace.clone() }),
+            (4030, Moment::StartReceived { lockspace: lockspace.clone(), from: by }),
+            (4050, Moment::Started { lockspace: lockspace.clone(), members: nodes(&[1, 2]) }),
+            (9000, Moment::Released { lockspace }),
+        ];
+        let lines: Vec<String> =
+            lines.iter().map(|(ms, moment)| told(timeline, *ms, moment)).collect();
+        expect_test::expect![[r#"
+            Some("fs") timeline stopping for members 1 2, failed 3: Some("3") Some("failed") None
+            None timeline node 3 must be fenced, by 2: Some("3") Some("fencing") None
+            timeline waits for our kernel to stop
+            Some("fs") timeline kernel stopped: None None Some(5)
+            Some("fs") timeline waits for fencing of 3: Some("3") Some("fencing") None
+            timeline fencing 3 with power
+            None timeline fence agent for 3: exit status 0: Some("3") Some("fencing") Some(2800)
+            None timeline node 3 is fenced, by 2: Some("3") Some("fencing") Some(3000)
+            timeline START sent
+            timeline START from 2
+            Some("fs") timeline kernel started with 1 2: Some("3") Some("failed") Some(3050)
+            Some("fs") timeline released: None None None
+        "#]]
+        .assert_eq(&(lines.join("\n") + "\n"));
+        assert!(timeline.changes.is_empty() && timeline.victims.is_empty());
+    }
 }

@@ -7,7 +7,7 @@
 //!
 //! Two rules that the C daemon lacks: the log file is opened anew when its name leads to another file (rotation without
 //! copytruncate), and one and the same line passes five times a minute (`repeats.rs`), then only its
-//! number is told.
+//! number is told. What happens to lockspaces and nodes has fields of its own in the journal (`details.rs`).
 //!
 //! Other rooms log through [`Logger::line`], or with tracing's macros once [`Logger::install`] was called.
 #![deny(
@@ -28,6 +28,7 @@
 )]
 
 mod clock;
+mod details;
 mod file;
 mod line;
 mod repeats;
@@ -38,6 +39,7 @@ mod tracer;
 mod writer;
 
 use crate::control::LogRing;
+pub use details::Details;
 use dlm_core::effect::LogLine;
 use dlm_core::options::Switch;
 use dlm_core::types::LockspaceName;
@@ -182,6 +184,12 @@ impl Logger {
         self.say(Said::new(line.level.into(), line.lockspace.as_ref(), &line.text));
     }
 
+    /// One line about something that happened, with fields of its own in the journal.
+    pub fn event(&self, line: &LogLine, details: Details) {
+        let said = Said::new(line.level.into(), line.lockspace.as_ref(), &line.text);
+        self.say(Said { details, ..said });
+    }
+
     /// A line of the daemon itself that reaches syslog.
     pub fn error(&self, text: &str) {
         self.say(Said::new(Severity::Error, None, text));
@@ -200,7 +208,8 @@ impl Logger {
     /// A line from before the log is set up (option parsing, dlm.conf): dump ring, and standard error, as in C.
     pub fn early(&self, line: &LogLine) {
         let bytes = render(clock::monotonic_seconds(), line.lockspace.as_ref(), &line.text);
-        self.emit(line.level.into(), line.lockspace.as_ref(), bytes, Reach::Early);
+        let said = Said::new(line.level.into(), line.lockspace.as_ref(), &line.text);
+        self.emit(&said, bytes, Reach::Early);
     }
 
     /// A line about plocks: always into the plock ring. `level` `None` is the C daemon's level for every single lock,
@@ -215,11 +224,16 @@ impl Logger {
         let bytes = render(clock::monotonic_seconds(), lockspace, text);
         self.0.plock_ring.append(&bytes);
         match level {
-            Some(level) => self.emit(level.into(), lockspace, bytes, Reach::Everywhere),
+            Some(level) => {
+                let said = Said::new(level.into(), lockspace, text);
+                self.emit(&said, bytes, Reach::Everywhere);
+            }
             None => {
                 let stderr = Shared::on(&self.0.stderr) && Shared::on(&self.0.plock_debug);
                 let targets = Targets { stderr, file: false, system: false };
-                self.queue(Severity::Debug, lockspace, bytes, targets);
+                if targets.any() {
+                    self.queue(Record::new(Severity::Debug, lockspace, bytes, targets));
+                }
             }
         }
     }
@@ -278,40 +292,29 @@ impl Logger {
     }
 
     fn pass(&self, said: &Said) {
-        let bytes = render(clock::monotonic_seconds(), said.lockspace.as_ref(), &said.text);
-        self.emit(said.severity, said.lockspace.as_ref(), bytes, Reach::Everywhere);
+        let text = said.details.shown(&said.text);
+        let bytes = render(clock::monotonic_seconds(), said.lockspace.as_ref(), &text);
+        self.emit(said, bytes, Reach::Everywhere);
     }
 
-    fn emit(
-        &self,
-        severity: Severity,
-        lockspace: Option<&LockspaceName>,
-        bytes: Vec<u8>,
-        reach: Reach,
-    ) {
+    fn emit(&self, said: &Said, bytes: Vec<u8>, reach: Reach) {
         self.0.ring.append(&bytes);
         let everywhere = reach == Reach::Everywhere;
-        let loud = severity <= Severity::Info;
+        let loud = said.severity <= Severity::Info;
         let targets = Targets {
             stderr: Shared::on(&self.0.stderr),
             file: everywhere && (loud || Shared::on(&self.0.debug_logfile)),
             system: everywhere && loud,
         };
-        self.queue(severity, lockspace, bytes, targets);
+        // Most lines are for the rings alone.
+        if targets.any() {
+            let record = Record::new(said.severity, said.lockspace.as_ref(), bytes, targets);
+            self.queue(Record { details: said.details.clone(), ..record });
+        }
     }
 
-    /// Hands a line to the writer, the number of lost ones in front of it. Most lines are for the rings alone.
-    fn queue(
-        &self,
-        severity: Severity,
-        lockspace: Option<&LockspaceName>,
-        bytes: Vec<u8>,
-        targets: Targets,
-    ) {
-        if !targets.any() {
-            return;
-        }
-        let record = Record::new(severity, lockspace, bytes, targets);
+    /// Hands a line to the writer, the number of lost ones in front of it.
+    fn queue(&self, record: Record) {
         let progress = &self.0.progress;
         if let Some(report) = progress.take_lost() {
             let lost = report.lost;

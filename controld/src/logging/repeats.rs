@@ -5,6 +5,7 @@
 //! are counted, and the number is told as one line when the next line of any kind comes after the window, when the
 //! place in the table is needed, or at the end: no timer is needed. Lines that differ in a number are different.
 
+use super::details::Details;
 use super::line::{LINE_MAX, Severity, cut};
 use dlm_core::types::LockspaceName;
 use std::collections::VecDeque;
@@ -18,18 +19,27 @@ pub(super) const WINDOW_SECONDS: u64 = 60;
 /// Lines that are remembered: a bound on memory and on the time of a look-up.
 const REMEMBERED_MAX: usize = 32;
 
-/// What is compared.
+/// What is said; all of it is compared but the details.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Said {
     pub(super) severity: Severity,
     pub(super) lockspace: Option<LockspaceName>,
     pub(super) text: String,
+    pub(super) details: Details,
 }
 
 impl Said {
     /// Keeps what a line can show of the text.
     pub(super) fn new(severity: Severity, lockspace: Option<&LockspaceName>, text: &str) -> Self {
-        Self { severity, lockspace: lockspace.cloned(), text: cut(text, LINE_MAX).to_owned() }
+        let (text, details) = (cut(text, LINE_MAX).to_owned(), Details::default());
+        Self { severity, lockspace: lockspace.cloned(), text, details }
+    }
+
+    /// The same line again, however long it took this time.
+    fn repeats(&self, other: &Self) -> bool {
+        self.severity == other.severity
+            && self.lockspace == other.lockspace
+            && self.text == other.text
     }
 }
 
@@ -72,7 +82,7 @@ impl Repeats {
             }
             left_out.extend(self.0.pop_front().and_then(Remembered::report));
         }
-        if let Some(known) = self.0.iter_mut().find(|known| known.said == *said) {
+        if let Some(known) = self.0.iter_mut().find(|known| known.said.repeats(said)) {
             let passes = known.passed < PASSED;
             if passes {
                 known.passed = known.passed.saturating_add(1);
@@ -114,6 +124,16 @@ mod tests {
         let next = repeats.admit(160, &said("b"));
         assert_eq!(next.left_out, [said("repeated 8 times more: a")]);
         assert!(next.passes && repeats.admit(161, &said("a")).passes);
+    }
+
+    #[test]
+    fn time_that_something_took_makes_no_other_line() {
+        let mut repeats = Repeats::default();
+        let passed = (0..20).filter(|ms| {
+            let details = Details { duration_ms: Some(*ms), ..Details::default() };
+            repeats.admit(1, &Said { details, ..said("kernel stopped") }).passes
+        });
+        assert_eq!(passed.count(), 5);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The system's log: the journal with its native fields, or a syslog daemon's socket, or nothing.
 
 use super::clock::LocalTime;
+use super::details::Details;
 use super::line::Severity;
 use super::writer::Record;
 use dlm_core::options::Switch;
@@ -59,7 +60,7 @@ impl SystemLog {
         let text = String::from_utf8_lossy(record.bytes.trim_ascii_end());
         match self {
             Self::Journal(journal) => tracing::dispatcher::with_default(journal, || {
-                to_journal(record.severity, record.lockspace.as_deref(), &text);
+                to_journal(record, &text);
             }),
             Self::Syslog(socket, path) => {
                 let _ = socket.send_to(syslog_datagram(record, &text).as_bytes(), path);
@@ -69,13 +70,16 @@ impl SystemLog {
     }
 }
 
-/// One event for the journal's layer: the field becomes `LOCKSPACE=`, and is left out where there is none.
-fn to_journal(severity: Severity, lockspace: Option<&str>, text: &str) {
-    match severity {
-        Severity::Error => tracing::error!(lockspace, "{text}"),
-        Severity::Warning => tracing::warn!(lockspace, "{text}"),
-        Severity::Info => tracing::info!(lockspace, "{text}"),
-        Severity::Debug => tracing::debug!(lockspace, "{text}"),
+/// One event for the journal's layer: a field becomes `LOCKSPACE=`, and is left out where there is none.
+fn to_journal(record: &Record, text: &str) {
+    let lockspace = record.lockspace.as_deref();
+    let Details { node, cause, duration_ms } = &record.details;
+    let (node, cause) = (node.as_deref(), *cause);
+    match record.severity {
+        Severity::Error => tracing::error!(lockspace, node, cause, duration_ms, "{text}"),
+        Severity::Warning => tracing::warn!(lockspace, node, cause, duration_ms, "{text}"),
+        Severity::Info => tracing::info!(lockspace, node, cause, duration_ms, "{text}"),
+        Severity::Debug => tracing::debug!(lockspace, node, cause, duration_ms, "{text}"),
     }
 }
 

@@ -337,6 +337,9 @@ fn journal_gets_native_fields() {
     log.line(&line(Level::Error, Some("data"), "fence request 2 pos 0"));
     log.debug("quiet");
     log.info("started");
+    let details =
+        Details { node: Some("2 3".to_owned()), cause: Some("failed"), duration_ms: Some(3050) };
+    log.event(&line(Level::Info, Some("data"), "kernel started with 1"), details);
     assert!(received(&journal).is_empty(), "the journal's layer asks whether anybody listens");
     let first = fields(&received(&journal));
     let get = |fields: &[(String, String)], name: &str| {
@@ -354,4 +357,10 @@ fn journal_gets_native_fields() {
     assert_eq!(get(&second, "PRIORITY").as_deref(), Some("6"));
     assert_eq!(get(&second, "LOCKSPACE"), None);
     assert!(get(&second, "MESSAGE").unwrap().ends_with(" started"));
+    assert_eq!(["NODE", "CAUSE", "DURATION_MS"].map(|name| get(&second, name)), [None, None, None]);
+    let third = fields(&received(&journal));
+    let details = ["LOCKSPACE", "NODE", "CAUSE", "DURATION_MS"].map(|name| get(&third, name));
+    assert_eq!(details, ["data", "2 3", "failed", "3050"].map(|value| Some(value.to_owned())));
+    let message = get(&third, "MESSAGE").unwrap();
+    assert!(message.ends_with(" data kernel started with 1 (3050 ms)"), "{message}");
 }

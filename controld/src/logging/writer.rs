@@ -1,5 +1,6 @@
 //! The thread that owns every target that can make one wait.
 
+use super::details::Details;
 use super::file::LogFile;
 use super::line::{Severity, render};
 use super::system::SystemLog;
@@ -35,6 +36,8 @@ pub(super) struct Record {
     pub(super) bytes: Vec<u8>,
     pub(super) said: SystemTime,
     pub(super) targets: Targets,
+    /// For the journal's fields.
+    pub(super) details: Details,
 }
 
 impl Record {
@@ -45,7 +48,8 @@ impl Record {
         targets: Targets,
     ) -> Self {
         let lockspace = lockspace.map(ToString::to_string);
-        Self { severity, lockspace, bytes, said: now(), targets }
+        let details = Details::default();
+        Self { severity, lockspace, bytes, said: now(), targets, details }
     }
 }
 
