@@ -619,6 +619,12 @@ pub struct LockspaceNode {
     pub fail_reason: Option<String>,
     /// When it failed last.
     pub failed: Option<Time>,
+    /// Number of the change on this node that it came with last; 0: it was there before us.
+    #[serde(default)]
+    pub added_change: u32,
+    /// Number of the change that it went with last; 0: it never did.
+    #[serde(default)]
+    pub removed_change: u32,
 }
 
 #[cfg(test)]

@@ -181,6 +181,8 @@ fn lockspace(of: &snapshot::Lockspace, all: &snapshot::Snapshot, clock: &Clock) 
                 need_fencing: node.need_fencing,
                 fail_reason: node.fail_reason.map(|why| leave_reason(why).to_owned()),
                 failed: clock.past(node.fail_time),
+                added_change: node.added_seq.get(),
+                removed_change: node.removed_seq.get(),
             })
             .collect(),
         waits: waits(&subject, all, clock),

@@ -426,6 +426,18 @@ mod tests {
         assert_eq!(parse(&strings(b"ACTION=offline", b"LOCKPROTO=lock_nolock")), None);
     }
 
+    /// Several times what the kernel has room for, with what counts at the end.
+    #[test]
+    fn a_datagram_as_long_as_the_buffer_is_understood() {
+        let filling = [b"FILLING=".as_slice(), &[b'x'; 200]].concat();
+        let mut more: Vec<&[u8]> = vec![&filling; 37];
+        more.push(b"RELEASE_RECOVER=1");
+        let lockspace = name(&[b'n'; 64]);
+        let long = lockspace_uevent("offline", &[b'n'; 64], &more);
+        assert!(long.len() <= DATAGRAM_MAX && long.len() > DATAGRAM_MAX - 200, "{}", long.len());
+        assert_eq!(parse(&long), Some(Uevent::Offline { lockspace, release_recover: 1 }));
+    }
+
     #[test]
     fn no_cut_or_changed_datagram_panics() {
         let whole = lockspace_uevent("offline", b"fs", &[b"RELEASE_RECOVER=1"]);
