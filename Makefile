@@ -27,7 +27,7 @@ LIBRARY_LINKS = libdlmcontrol.so.3 libdlmcontrol.so
 CAPI = libdlmcontrol/capi
 
 .DEFAULT_GOAL := build
-.PHONY: help build check needs vm-needs demo demo-vm sim mutants scale fuzz bench-recovery bench-plock install uninstall clean
+.PHONY: help build check needs vm-needs demo demo-vm sim mutants scale fuzz bench-recovery bench-plock bench-queries install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -74,6 +74,13 @@ bench-recovery: vm-needs build ## this daemon beside Debian's C daemon on the sa
 
 bench-plock: vm-needs build ## POSIX locks: this daemon beside Debian's C daemon on the same virtual machines; ROUNDS=3
 	$(CARGO) run --release --locked -p dlm-vm -- bench-plock --rounds $(or $(ROUNDS),3) --daemon $(RELEASE)/dlm_controld
+
+# In a folder of their own: what is built for the testbed must not be taken for a release.
+bench-queries: export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)/testbed
+bench-queries: needs ## what status, scrapes and a flood of queries cost the daemon, on the testbed (as root)
+	$(CARGO) build --release --locked -p dlm-controld -p dlm-tools -p dlm-testbed \
+		--features dlm-controld/testbed,dlm-testbed/live
+	$(CARGO) test --release --locked -p dlm-testbed --features live --test figures -- --ignored --nocapture --test-threads=1
 
 # No dependency on build: `make install` runs as root, who need not have a compiler.
 install: ## what `make build` made, with units and rules, to DESTDIR= and PREFIX=/usr/local

@@ -8,7 +8,7 @@ use daemons::{join, programs, start, wait_for_members};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ fn start_prometheus(lab: &Lab) -> Running {
 /// The body of an answer to GET; `None` while nobody listens there.
 fn get(lab: &Lab, address: &str, path: &str) -> Option<String> {
     let address: SocketAddr = address.parse().unwrap();
-    let mut stream = lab.connect(NODE, address).ok()?;
+    let mut stream = lab.in_network(NODE, || TcpStream::connect(address)).unwrap().ok()?;
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // Version 1.0: the body comes in one piece, and ends with the connection.
     write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;

@@ -7,7 +7,6 @@ use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -147,16 +146,17 @@ impl Host {
         command.spawn().with_context(|| format!("run {}", program.display()))
     }
 
-    /// A connection from within the network namespace.
-    pub(super) fn connect(&self, address: SocketAddr) -> anyhow::Result<TcpStream> {
+    /// Has something done in the network namespace, on a thread that enters it; sockets that it makes stay there.
+    pub(super) fn in_network<T: Send>(&self, act: impl FnOnce() -> T + Send) -> anyhow::Result<T> {
         let path = format!("/proc/{}/ns/net", self.holder.id());
         let network = File::open(&path).with_context(|| format!("open {path}"))?;
-        // A thread that enters the namespace is in it alone; a socket stays where it was made.
-        let connecting = thread::spawn(move || {
-            setns(&network, CloneFlags::CLONE_NEWNET).context("enter the network namespace")?;
-            TcpStream::connect(address).with_context(|| format!("connect to {address}"))
-        });
-        connecting.join().unwrap_or_else(|_| bail!("the thread that connects has panicked"))
+        thread::scope(|scope| {
+            let inside = scope.spawn(move || {
+                setns(&network, CloneFlags::CLONE_NEWNET).context("enter the network namespace")?;
+                Ok(act())
+            });
+            inside.join().unwrap_or_else(|_| bail!("the thread in the namespace has panicked"))
+        })
     }
 
     /// `ip` of iproute2 with these words, in the namespaces.

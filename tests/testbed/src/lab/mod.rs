@@ -12,7 +12,6 @@ use anyhow::{Context as _, bail};
 use host::Host;
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
@@ -281,12 +280,17 @@ impl Lab {
         self.host(node)?.ip("link set lo up")
     }
 
-    /// Connect to an address in a node's network.
+    /// Have something done in a node's network, on a thread that enters it: sockets that it makes are there, and so are
+    /// the processes that it starts.
     ///
     /// # Errors
-    /// Nobody listens there.
-    pub fn connect(&self, node: u32, address: SocketAddr) -> anyhow::Result<TcpStream> {
-        self.host(node)?.connect(address)
+    /// There is no such node.
+    pub fn in_network<T: Send>(
+        &self,
+        node: u32,
+        act: impl FnOnce() -> T + Send,
+    ) -> anyhow::Result<T> {
+        self.host(node)?.in_network(act)
     }
 
     fn run(

@@ -1,0 +1,161 @@
+//! What looking at the daemon costs, measured on whole daemons: `make bench-queries` builds them for release and runs this.
+//! A debug build, or a busy machine, has other figures; so these are no part of `make check`.
+
+mod daemons;
+
+use daemons::{join, programs, start};
+use dlmcontrol::Client;
+use dlmcontrol::state::{Lockspace, LockspaceState, State};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use testbed::lab::{Lab, PATIENCE};
+use testbed::live::Options;
+
+/// The node that is asked.
+const NODE: u32 = 1;
+
+/// Clients of the flood: enough to keep one another's places filled.
+const FLOODING: usize = 4;
+
+fn lab() -> Lab {
+    let options = Options { nodes: 3, seed: 1, token: Duration::from_millis(300) };
+    let mut lab = Lab::new(programs(), options, "post_join_delay=5\n").unwrap();
+    start(&mut lab, 3);
+    lab
+}
+
+fn state(lab: &Lab) -> State {
+    lab.in_network(NODE, || Client::new().state()).unwrap().unwrap()
+}
+
+/// Until all of that node's lockspaces, so many, run with so many members.
+fn wait_until_running(lab: &Lab, count: usize, members: usize) {
+    let end = Instant::now() + PATIENCE;
+    let runs = |of: &Lockspace| {
+        of.state == LockspaceState::Running && of.members.len() == members && of.waits.is_empty()
+    };
+    loop {
+        let state = state(lab);
+        if state.lockspaces.len() == count && state.lockspaces.iter().all(runs) {
+            return;
+        }
+        assert!(Instant::now() < end, "{:#?}", state.lockspaces.iter().find(|one| !runs(one)));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn cpu_us(state: &State) -> u64 {
+    state.meters.as_ref().unwrap().process.cpu_us
+}
+
+/// The document of a hundred lockspaces: the daemon's processor time, of all its threads, and how long its loop is busy
+/// with it.
+#[test]
+#[ignore = "a figure of release builds: make bench-queries"]
+fn scrape_of_a_hundred_lockspaces_takes_less_than_5_ms() {
+    const LOCKSPACES: usize = 100;
+    const SCRAPES: u32 = 100;
+    let lab = lab();
+    for number in 0..LOCKSPACES {
+        for node in 1..=2 {
+            lab.command(&format!("join {node} ls{number}")).unwrap();
+        }
+    }
+    wait_until_running(&lab, LOCKSPACES, 2);
+    let before = state(&lab);
+    let begin = Instant::now();
+    let bytes = lab
+        .in_network(NODE, || (0..SCRAPES).map(|_| Client::new().state_json().unwrap().len()).max());
+    let took = begin.elapsed() / SCRAPES;
+    let after = state(&lab);
+    let cpu = Duration::from_micros(cpu_us(&after) - cpu_us(&before)) / SCRAPES;
+    let loops = |of: &State| of.meters.as_ref().unwrap().loop_answers.clone();
+    let waited = Duration::from_micros(loops(&after).sum_us - loops(&before).sum_us) / SCRAPES;
+    println!(
+        "a scrape of {LOCKSPACES} lockspaces: {} bytes, {took:?} for the client, {cpu:?} of processor time of the daemon, \
+         of which its loop {waited:?} at most",
+        bytes.unwrap().unwrap()
+    );
+    assert!(cpu < Duration::from_millis(5), "{cpu:?}");
+    lab.discard();
+}
+
+#[test]
+#[ignore = "a figure of release builds: make bench-queries"]
+fn status_takes_less_than_10_ms() {
+    const RUNS: usize = 101;
+    let mut lab = lab();
+    join(&mut lab, 3, "fs");
+    let tool = programs().tool;
+    let mut times = lab
+        .in_network(NODE, || {
+            let run = |_| {
+                let begin = Instant::now();
+                let said = Command::new(&tool).arg("status").output().unwrap();
+                assert!(said.status.success() && said.stdout.starts_with(b"cluster nodeid 1 "));
+                begin.elapsed()
+            };
+            (0..RUNS).map(run).collect::<Vec<_>>()
+        })
+        .unwrap();
+    times.sort();
+    let (median, slowest) = (times[RUNS / 2], times[RUNS - 1]);
+    println!(
+        "dlm_tool status, start of the process included: median {median:?}, slowest of {RUNS} {slowest:?}"
+    );
+    assert!(median < Duration::from_millis(10), "{median:?}");
+    lab.discard();
+}
+
+/// Mean length of so many changes of a lockspace's members, as node 1 counts them: node 3 leaves and joins.
+fn changes(lab: &Lab, rounds: u32) -> Duration {
+    let recoveries = || state(lab).lockspaces[0].meters.clone().unwrap().recoveries;
+    let before = recoveries();
+    for _ in 0..rounds {
+        lab.command("leave 3 fs").unwrap();
+        wait_until_running(lab, 1, 2);
+        lab.command("join 3 fs").unwrap();
+        wait_until_running(lab, 1, 3);
+    }
+    let after = recoveries();
+    let count = u32::try_from(after.count - before.count).unwrap();
+    assert_eq!(count, 2 * rounds);
+    Duration::from_micros(after.sum_us - before.sum_us) / count
+}
+
+#[test]
+#[ignore = "a figure of release builds: make bench-queries"]
+fn flood_of_queries_adds_less_than_5_ms_to_a_change() {
+    const ROUNDS: u32 = 20;
+    const PER_SECOND: u64 = 10_000;
+    let mut lab = lab();
+    join(&mut lab, 3, "fs");
+    let calm = changes(&lab, ROUNDS);
+    let (over, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+    let begin = Instant::now();
+    let due = || begin.elapsed().as_nanos() * u128::from(PER_SECOND) / 1_000_000_000;
+    let flood = || {
+        while !over.load(Ordering::Relaxed) {
+            // No faster than wanted: what is left of the machine is the cluster's.
+            if u128::from(asked.load(Ordering::Relaxed)) > due() {
+                std::thread::yield_now();
+                continue;
+            }
+            assert!(!Client::new().status().unwrap().is_empty());
+            asked.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let flooded = std::thread::scope(|scope| {
+        for _ in 0..FLOODING {
+            scope.spawn(|| lab.in_network(NODE, flood).unwrap());
+        }
+        let flooded = changes(&lab, ROUNDS);
+        over.store(true, Ordering::Relaxed);
+        flooded
+    });
+    let rate = u128::from(asked.load(Ordering::Relaxed)) * 1000 / begin.elapsed().as_millis();
+    println!("a change of members: {calm:?} in calm, {flooded:?} with {rate} queries a second");
+    assert!(flooded < calm + Duration::from_millis(5), "{calm:?} and {flooded:?}");
+    lab.discard();
+}
