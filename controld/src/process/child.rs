@@ -4,6 +4,7 @@
 //! calls that signal-safety(7) lists, or plain system calls.
 
 use nix::fcntl::OFlag;
+use nix::sys::prctl::set_thp_disable;
 use nix::sys::signal::SigSet;
 use nix::sys::stat::Mode;
 use std::ffi::{CStr, c_int};
@@ -20,7 +21,8 @@ const CLOSE_RANGE_CLOEXEC: c_int = 4;
 /// Where a process says how gladly the kernel should kill it for memory, proc(5).
 const OOM_SCORE_FILE: &CStr = c"/proc/self/oom_score_adj";
 
-/// Makes the command start without the daemon's descriptors, signal dispositions, signal mask and OOM score.
+/// Makes the command start without the daemon's descriptors, signal dispositions, signal mask, OOM score and refusal of huge
+/// pages.
 #[expect(unsafe_code, reason = "there is no safe way to run code between fork and exec")]
 pub(super) fn detach(command: &mut Command) {
     // SAFETY: `reset` only makes async-signal-safe calls and touches no memory but its own stack, so that it may run in
@@ -35,6 +37,7 @@ pub(super) fn detach(command: &mut Command) {
 fn reset() -> io::Result<()> {
     reset_signals();
     reset_oom_score();
+    let _refused = set_thp_disable(false);
     mark_descriptors();
     Ok(())
 }

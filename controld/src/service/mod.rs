@@ -28,6 +28,7 @@ pub use readiness::Readiness;
 pub use signals::{Signals, Terminate};
 
 use nix::sys::mman::{MlockAllFlags, mlockall};
+use nix::sys::prctl::set_thp_disable;
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::sys::stat::{Mode as FileMode, umask};
 use std::path::PathBuf;
@@ -112,12 +113,14 @@ fn set_up(mode: Mode, paths: &ServicePaths) -> Result<PidFile, ServiceError> {
 
 /// Keeps what is in use, now and later, in memory: the daemon must work when the storage it would be paged in from is
 /// blocked by the very recovery it has to carry out. Pages are locked when they are first touched (`MCL_ONFAULT`); all
-/// of them at once would cost hundreds of megabytes for thread stacks and corosync's buffers.
+/// of them at once would cost hundreds of megabytes for thread stacks and corosync's buffers. No huge pages either: libcpg
+/// keeps a buffer of a megabyte for each lockspace, of which it uses the beginning, and each would become two resident ones.
 ///
 /// # Errors
 /// The kernel says no. Worth a line in the log; the daemon can go on.
 pub fn lock_memory() -> Result<(), ServiceError> {
     let failed = |operation| move |source| ServiceError::LockMemory { operation, source };
+    set_thp_disable(true).map_err(failed("do without huge pages"))?;
     // Below a limit the lock would not fail now but later, as allocations that fail.
     setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)
         .map_err(failed("lift RLIMIT_MEMLOCK"))?;

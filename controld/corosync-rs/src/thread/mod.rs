@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 use worker::Worker;
 
 /// Of the thread. Corosync's libraries keep buffers of a megabyte on the stack, for answers (the address of a node) as for
-/// dispatch, which is the reader's: its thread needs as much. Less than two: a huge page would be given for a kilobyte used.
+/// dispatch, which is the reader's: its thread needs as much. Less than two, or a huge page may be given for what is used.
 const STACK_BYTES: usize = 1536 << 10;
 /// Pause between attempts to connect while corosync starts, which it announces to nobody.
 const CONNECT_PAUSE: Duration = Duration::from_millis(50);

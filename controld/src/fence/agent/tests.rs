@@ -237,6 +237,13 @@ fn signals(status: &str, name: &str) -> u64 {
 }
 
 #[test]
+fn agent_may_have_huge_pages_although_the_daemon_has_none() {
+    nix::sys::prctl::set_thp_disable(true).unwrap();
+    let status = finish_script("exec cat /proc/self/status").1;
+    assert!(status.contains("\nTHP_enabled:\t1\n"), "{status}");
+}
+
+#[test]
 #[expect(unsafe_code, reason = "the test ignores a signal, as the daemon does")]
 fn agent_starts_with_default_signals_although_the_daemon_ignores_some() {
     // SAFETY: ignoring a signal runs no code.
