@@ -127,7 +127,7 @@ impl Lockspace {
     /// NACK every older change that our START could be taken for, then send the START.
     fn send_start(&mut self, world: &World, out: &mut Out<'_>) {
         let joining = if self.joining { START_JOINING } else { 0 };
-        let flags = joining | self.plock_flag();
+        let flags = joining | self.plock_flags();
         let mut messages: Vec<Start> = Vec::new();
         let mut pending = self.changes.iter();
         let Some(newest) = pending.next() else { return };

@@ -4,8 +4,9 @@
 //! It goes to the **oldest** pending change that fits; every node must match alike, or they would disagree about the
 //! barrier (spec/lockspace-recovery.md sections 5 and 6).
 
-use crate::event::{Confchg, LeaveReason};
+use crate::event::{Confchg, JoinReason, LeaveReason};
 use crate::message::{ChangeCounts, START_HAVEPLOCK, START_NACK, Start};
+use crate::plock::Word;
 use crate::types::{ChangeSeq, NodeId};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -19,6 +20,8 @@ pub(crate) struct Change {
     pub(crate) members: BTreeMap<NodeId, Member>,
     pub(crate) joined: BTreeSet<NodeId>,
     pub(crate) left: Vec<(NodeId, Left)>,
+    /// Partitions of the group came together.
+    pub(crate) merges: bool,
     /// Our START for it is on its way.
     pub(crate) start_sent: bool,
 }
@@ -45,6 +48,8 @@ pub(crate) struct Member {
     pub(crate) fresh: bool,
     /// That START said that it has all POSIX locks.
     pub(crate) has_plocks: bool,
+    /// What it said of `plock_ownership`.
+    pub(crate) word: Word,
     /// It said that this change is void for it, by its number.
     pub(crate) void: Option<ChangeSeq>,
     /// It merged with state of its own: its START does not count.
@@ -78,6 +83,7 @@ impl Change {
                     start: None,
                     fresh: false,
                     has_plocks: false,
+                    word: Word::Nothing,
                     void: None,
                     disallowed: false,
                 };
@@ -91,7 +97,15 @@ impl Change {
                 (*node, if *reason == LeaveReason::Leave { Left::Clean } else { Left::Failed })
             })
             .collect();
-        Self { seq, order: confchg.members.clone(), members, joined, left, start_sent: false }
+        Self {
+            seq,
+            order: confchg.members.clone(),
+            members,
+            joined,
+            left,
+            merges: merges(confchg),
+            start_sent: false,
+        }
     }
 
     pub(crate) fn failed_count(&self) -> usize {
@@ -160,8 +174,14 @@ impl Change {
             member.start = Some(start.seq);
             member.fresh = start.counts.started_count == 0;
             member.has_plocks = start.flags & START_HAVEPLOCK != 0;
+            member.word = Word::from_flags(start.flags);
         }
     }
+}
+
+/// Rings have merged, and the group with them.
+pub(crate) fn merges(confchg: &Confchg) -> bool {
+    confchg.joined.iter().any(|(_, reason)| *reason == JoinReason::NodeUp)
 }
 
 /// Where a START or NACK belongs: an index into the pending changes (newest first).

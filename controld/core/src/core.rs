@@ -9,7 +9,7 @@ use crate::lockspace::Lockspace;
 use crate::message::{Message, Packet};
 use crate::options::Setup;
 use crate::out::Out;
-use crate::plock::{EEXIST, ENOSYS, PlockInfo, PlockResource, Service};
+use crate::plock::{EEXIST, ENOSYS, PlockInfo, PlockResource, Word};
 use crate::run::Runs;
 use crate::snapshot::Snapshot;
 use crate::types::{GlobalId, Group, Instant, LockspaceName, NodeId, Now};
@@ -361,7 +361,7 @@ impl Core {
             self.created,
             name.clone(),
             options,
-            Service::of(&self.world.setup),
+            Word::of(&self.world.setup.fixed),
             out.now.mono,
         );
         if self.world.daemons.is_settled() {

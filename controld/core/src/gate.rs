@@ -2,7 +2,8 @@
 //!
 //! In order, the first one not met is what status shows: the rings agree, the partition is quorate, everybody who must be
 //! is fenced, the cluster has lost every failed member, it has every present one, the kernel knows of both, our own
-//! kernel is stopped. Rings come first, since only they tie together what the quorum service and the groups say.
+//! kernel is stopped, POSIX locks are prepared. Rings come first, since only they tie together what the quorum service and
+//! the groups say.
 
 use crate::group::{Ended, Membership};
 use crate::lockspace::Lockspace;
@@ -33,6 +34,7 @@ impl Lockspace {
                 stopping.then_some(Wait::Stop)
             })
             .or_else(|| self.withdraw_gate())
+            .or_else(|| self.plock_gate(world, out))
     }
 
     /// The lockspace's group, the daemon group and the quorum service have seen the same rings. With the daemon group on

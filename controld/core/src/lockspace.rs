@@ -4,9 +4,9 @@
 //! Every configuration change of the group stops the kernel's lockspace and puts a new change in front of the pending
 //! ones. Only the newest is driven: `gate` lets it pass, `barrier` collects the STARTs, `writes` tells the kernel.
 
-use crate::change::Change;
+use crate::change::{Change, merges};
 use crate::effect::{Effect, Level, Moment};
-use crate::event::{Confchg, JoinReason, LeaveReason};
+use crate::event::{Confchg, LeaveReason};
 use crate::group::{conf_text, reason_text};
 use crate::history::History;
 use crate::lane::Queue;
@@ -16,7 +16,7 @@ use crate::mutants::Mutant;
 use crate::negotiation::FEATURE_RELEASE_RECOVER;
 use crate::options::LockspaceOptions;
 use crate::out::Out;
-use crate::plock::{self, Plocks, Said, Service};
+use crate::plock::{self, Plocks, Said, Word};
 use crate::slots::SlotMap;
 use crate::snapshot::Wait;
 use crate::types::{ChangeSeq, GlobalId, Group, Instant, LockspaceName, NodeId, RingId};
@@ -101,7 +101,7 @@ impl Lockspace {
         number: u64,
         name: LockspaceName,
         options: LockspaceOptions,
-        service: Service,
+        word: Word,
         now: Instant,
     ) -> Self {
         let global_id = Group::Lockspace(name.clone()).global_id();
@@ -126,7 +126,7 @@ impl Lockspace {
             release_recover: BTreeSet::new(),
             slots: SlotMap::default(),
             withdraws: Withdraws::default(),
-            plocks: Plocks::new(service),
+            plocks: Plocks::new(word),
             wait: None,
             wait_since: now,
             noted: Noted::default(),
@@ -272,9 +272,9 @@ impl Lockspace {
     }
 
     fn join_anew(&mut self, out: &mut Out<'_>) {
-        let (options, service) = (self.options.clone(), self.plocks.service());
+        let (options, word) = (self.options.clone(), self.plocks.word());
         let noted = core::mem::take(&mut self.noted);
-        *self = Self::new(self.number, self.name.clone(), options, service, out.now.mono);
+        *self = Self::new(self.number, self.name.clone(), options, word, out.now.mono);
         self.noted = noted;
         self.begin_join(out);
     }
@@ -436,9 +436,4 @@ impl Lockspace {
             }
         }
     }
-}
-
-/// Rings have merged, and the group with them.
-fn merges(confchg: &Confchg) -> bool {
-    confchg.joined.iter().any(|(_, reason)| *reason == JoinReason::NodeUp)
 }

@@ -126,6 +126,11 @@ pub struct Protocol {
 pub const START_JOINING: u32 = 1;
 /// Header flag of START and PLOCKS_DONE: the sender's POSIX lock state is complete.
 pub const START_HAVEPLOCK: u32 = 2;
+/// Header bits of START, an extension of ours that C daemons do not look at: what `plock_ownership` is on the sender, 1 unset,
+/// 2 on, 3 off; 0 is a C daemon. See [`crate::plock`].
+pub const START_OWNERSHIP: u32 = 3 << START_OWNERSHIP_SHIFT;
+/// The lowest of them.
+pub const START_OWNERSHIP_SHIFT: u32 = 16;
 /// Header flag of START: this is no start but a statement that the change is void for the sender.
 pub const START_NACK: u32 = 4;
 

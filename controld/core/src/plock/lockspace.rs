@@ -5,27 +5,15 @@ use crate::event::Confchg;
 use crate::group::Membership;
 use crate::lockspace::{Lockspace, Phase};
 use crate::message::{PlocksDone, START_HAVEPLOCK};
-use crate::negotiation::FEATURE_CANCEL;
-use crate::options::Setup;
 use crate::out::Out;
 use crate::plock::voice::Voice;
-use crate::plock::{Barrier, EEXIST, EINVAL, Op, PlockInfo, Plocks, PlocksData, Said, Service};
+use crate::plock::{
+    Barrier, Before, EEXIST, PlockInfo, Plocks, PlocksData, Said, Service, agreed, before_start,
+};
+use crate::snapshot::Wait;
 use crate::types::NodeId;
 use crate::world::World;
 use alloc::vec::Vec;
-
-impl Service {
-    /// As the options say.
-    pub(crate) fn of(setup: &Setup) -> Self {
-        if !setup.fixed.plock.is_on() {
-            return Self::Off;
-        }
-        match setup.fixed.plock_ownership {
-            Some(switch) if switch.is_on() => Self::Owned,
-            _ => Self::Replicated,
-        }
-    }
-}
 
 impl Lockspace {
     fn with_plocks(
@@ -52,9 +40,6 @@ impl Lockspace {
         };
         if !here {
             self.plocks.refuse(info, EEXIST, out);
-        } else if info.op == Op::Cancel && !world.daemons.all_have(FEATURE_CANCEL) {
-            // A C daemon would keep the waiter, and grant it later.
-            self.plocks.refuse(info, EINVAL, out);
         } else {
             self.with_plocks(world, out, |plocks, voice, out| plocks.request(info, voice, out));
         }
@@ -132,14 +117,35 @@ impl Lockspace {
                 matches!(daemon.membership, Membership::Clean { features: Some(_), .. })
             })
         });
-        let barrier =
-            Barrier { change, started_count: self.started_count, joined, ours: ours.collect() };
+        let barrier = Barrier {
+            change,
+            started_count: self.started_count,
+            joined,
+            ours: ours.collect(),
+            agreed: agreed(change.members.values().map(|member| member.word)),
+        };
         self.with_plocks(world, out, |plocks, voice, out| plocks.barrier(&barrier, voice, out));
     }
 
-    /// The bit of our START.
-    pub(crate) fn plock_flag(&self) -> u32 {
-        if self.plocks.is_synchronised() { START_HAVEPLOCK } else { 0 }
+    /// The bits of our START.
+    pub(crate) fn plock_flags(&self) -> u32 {
+        let have = if self.plocks.is_synchronised() { START_HAVEPLOCK } else { 0 };
+        have | self.plocks.word().flags()
+    }
+
+    /// Nothing owned may meet a barrier that ends ownership. Last before our START, for what is done here holds until then.
+    pub(crate) fn plock_gate(&mut self, world: &World, out: &mut Out<'_>) -> Option<Wait> {
+        if self.plocks.service() != Service::Owned {
+            return None;
+        }
+        let started = self.started.as_ref().map(|(change, _)| change);
+        match before_start(&self.changes, started) {
+            Before::Hear(joiners) => Some(Wait::Starts(joiners)),
+            Before::Expect(next) => {
+                self.with_plocks(world, out, |plocks, voice, out| plocks.expect(next, voice, out));
+                None
+            }
+        }
     }
 
     /// Give up what nobody uses, if it is time for that.

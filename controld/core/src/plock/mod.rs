@@ -2,10 +2,12 @@
 //! because every node applies them in the group's order (spec/plocks.md).
 //!
 //! `record` has the nouns; `resource` the locks of one file, `resources` all of a lockspace; `space` takes requests and messages,
-//! `results` puts the answers in order, `ownership` and `transfer` are the two further parts of the protocol. `lockspace` is where a
-//! lockspace's life meets them, `dump` what `dlm_tool plocks` shows, `meters` what is counted, `voice` how all of them speak. Below `resource`: `locks` is what
+//! `results` puts the answers in order, `agreement` says whether there is ownership, `ownership` and `transfer` are the two further
+//! parts of the protocol. `lockspace` is where a lockspace's life meets them, `dump` what `dlm_tool plocks` shows, `meters` what is
+//! counted, `voice` how all of them speak. Below `resource`: `locks` is what
 //! a request does to the locks, `pass` how waiters get theirs, `list`, `ranges` and `freed` find what overlaps.
 
+mod agreement;
 mod dump;
 mod freed;
 mod list;
@@ -25,9 +27,10 @@ mod storm;
 mod transfer;
 mod voice;
 
+pub(crate) use agreement::{Before, Word, agreed, before_start};
 pub use dump::PlockResource;
 pub use meters::{PLOCK_BOUNDS, PlockMeters, PlockTimes};
-pub(crate) use space::{EEXIST, EINVAL, ENOSYS, Plocks, Said, Service};
+pub(crate) use space::{EEXIST, ENOSYS, Plocks, Said, Service};
 pub(crate) use transfer::Barrier;
 
 pub use record::{FLAG_CLOSE, Holder, Mode, Op, PlockInfo, PlocksData, RANGE_END, TransferEntry};

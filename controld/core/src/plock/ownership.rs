@@ -1,4 +1,4 @@
-//! `plock_ownership=1`: a file that one node alone locks is answered there without any message, until a second node asks
+//! Ownership: a file that one node alone locks is answered there without any message, until a second node asks
 //! for it (spec/plocks.md section 5).
 //!
 //! The first node that asks says OWN, and answers its requests from then on. When another one says OWN, the owner hands
@@ -36,7 +36,9 @@ impl Plocks {
             Owner::Nobody { established: true } => self.multicast(asked, voice, out),
             // Behind our OWN of nobody: older ones may come back until then.
             Owner::Nobody { established: false } => entry.keep(asked),
-            Owner::Node(node) if node == voice.us && behind => entry.keep(asked),
+            Owner::Node(node) if node == voice.us && (behind || self.yielding) => {
+                entry.keep(asked);
+            }
             Owner::Node(node) if node == voice.us => {
                 self.apply(&asked.info, Some(&asked), voice, out);
             }
@@ -50,8 +52,8 @@ impl Plocks {
     }
 
     /// The resource is ours: carry out what waited for that, but nothing before an older one is back.
-    fn apply_pending(&mut self, number: u64, voice: &Voice<'_>, out: &mut Out<'_>) {
-        if self.is_on_way(number) {
+    pub(super) fn apply_pending(&mut self, number: u64, voice: &Voice<'_>, out: &mut Out<'_>) {
+        if self.yielding || self.is_on_way(number) {
             return;
         }
         let Some(entry) = self.resources.find(number, out.now.mono) else { return };
@@ -64,7 +66,7 @@ impl Plocks {
     fn claim(&mut self, asked: Asked, voice: &Voice<'_>, out: &mut Out<'_>) {
         let number = asked.info.number;
         let entry = self.resources.find_or_make(number, Owner::Unknown, out.now.mono);
-        if entry.pending.is_empty() {
+        if entry.pending.is_empty() && !self.yielding {
             voice.send(Message::PlockOwn { number, owner: Some(voice.us) }, out);
         }
         entry.keep(asked);
@@ -91,6 +93,7 @@ impl Plocks {
             (Some(asked), Some(entry)) if matches!(entry.owner, Owner::Nobody { .. }) => {
                 entry.keep(asked);
             }
+            (Some(asked), Some(entry)) if ours && self.yielding => entry.keep(asked),
             (Some(asked), _) if ours => {
                 self.apply(info, Some(&asked), voice, out);
                 self.apply_pending(info.number, voice, out);
@@ -202,7 +205,7 @@ impl Plocks {
     }
 
     /// Another node asks for a resource of ours: everybody gets its locks, and then it is nobody's.
-    fn give_up(&mut self, number: u64, voice: &Voice<'_>, out: &mut Out<'_>) {
+    pub(super) fn give_up(&mut self, number: u64, voice: &Voice<'_>, out: &mut Out<'_>) {
         let Some(entry) = self.resources.find(number, out.now.mono) else { return };
         for (lock, _) in entry.resource.locks() {
             let info = lock_info(lock, number);
@@ -301,6 +304,10 @@ impl Plocks {
             return;
         }
         self.drops.due = None;
+        if self.yielding {
+            self.look_at_all_later(voice, now);
+            return;
+        }
         let age = options.drop_resources_age_millis;
         let pause = now.plus_millis(options.drop_resources_time_millis.max(1));
         let mut old: Vec<(Reverse<u64>, u64)> = Vec::new();

@@ -8,6 +8,7 @@
 
 use crate::message::Message;
 use crate::out::Out;
+use crate::plock::agreement::Word;
 use crate::plock::ownership::{Drops, orphan};
 use crate::plock::resource::Answer;
 use crate::plock::resources::{Owner, Resources};
@@ -31,7 +32,7 @@ pub(super) const CONFLICT: i32 = -EAGAIN;
 /// Linux' EEXIST: what the C daemon says where it does not know the lockspace.
 pub(crate) const EEXIST: i32 = 17;
 /// Linux' EINVAL: a request that makes no sense.
-pub(crate) const EINVAL: i32 = 22;
+const EINVAL: i32 = 22;
 /// Linux' ENOSYS: `enable_plock=0`.
 pub(crate) const ENOSYS: i32 = 38;
 
@@ -45,7 +46,7 @@ pub(crate) enum Service {
     Off,
     /// Every request goes to every member.
     Replicated,
-    /// `plock_ownership=1`.
+    /// A file that one member alone locks is answered there.
     Owned,
 }
 
@@ -95,6 +96,9 @@ impl Count {
 /// The POSIX locks of a lockspace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Plocks {
+    /// What we tell the others about ownership.
+    word: Word,
+    /// As the members have agreed.
     pub(super) service: Service,
     pub(super) progress: Progress,
     pub(super) resources: Resources,
@@ -106,14 +110,21 @@ pub(crate) struct Plocks {
     pub(super) outgoing: Outgoing,
     pub(super) data_node: Option<NodeId>,
     pub(super) drops: Drops,
+    /// Every member runs a daemon of ours, and understands CANCEL. A C daemon would keep the waiter, and grant it later.
+    pub(super) all_ours: bool,
+    /// Until the next barrier nothing is carried out as an owner, and no resource asked for; see `agreement`.
+    pub(super) yielding: bool,
+    /// Ownership may have ended with the last barrier: what is said of owners was said before that.
+    pub(super) strays: bool,
     read: Count,
     received: Count,
 }
 
 impl Plocks {
-    pub(crate) fn new(service: Service) -> Self {
+    pub(crate) fn new(word: Word) -> Self {
         Self {
-            service,
+            word,
+            service: if word == Word::Nothing { Service::Off } else { Service::Replicated },
             progress: Progress::Needing,
             resources: Resources::default(),
             results: Results::default(),
@@ -122,9 +133,16 @@ impl Plocks {
             outgoing: Outgoing::default(),
             data_node: None,
             drops: Drops::default(),
+            all_ours: false,
+            yielding: false,
+            strays: false,
             read: Count::default(),
             received: Count::default(),
         }
+    }
+
+    pub(crate) fn word(&self) -> Word {
+        self.word
     }
 
     pub(crate) fn service(&self) -> Service {
@@ -199,7 +217,7 @@ impl Plocks {
     /// We are out of the lockspace's group: whoever waits in the kernel gets an error, or would wait for ever, and the file
     /// system of a lockspace that a withdraw releases could not even be unmounted.
     pub(crate) fn abandon(&mut self, us: NodeId, errno: i32, out: &mut Out<'_>) {
-        let gone = core::mem::replace(self, Self::new(self.service));
+        let gone = core::mem::replace(self, Self::new(self.word));
         let entries = gone.resources.in_order();
         let queued = entries.iter().flat_map(|(_, entry)| entry.resource.waiters());
         let queued = queued.map(|(info, _)| *info).filter(|info| info.node == us);
@@ -225,6 +243,10 @@ impl Plocks {
     }
 
     pub(super) fn multicast(&mut self, asked: Asked, voice: &Voice<'_>, out: &mut Out<'_>) {
+        if asked.info.op == Op::Cancel && !self.all_ours {
+            self.results.finish(&asked, -EINVAL, out);
+            return;
+        }
         voice.send(Message::Plock(asked.info), out);
         self.in_flight.push_back(asked);
     }
@@ -256,6 +278,10 @@ impl Plocks {
         match said {
             Said::Plock(info) => self.hear_plock(from, &info, voice, out),
             said if self.service == Service::Owned => self.hear_owned(from, said, voice, out),
+            said if self.strays => {
+                voice
+                    .detail(format!("receive {} from {from} of ended ownership", said.name()), out);
+            }
             said => voice.error(
                 format!("receive {} from {from} ignored: plock_ownership is off here", said.name()),
                 out,
@@ -278,6 +304,11 @@ impl Plocks {
         match (asked, self.service) {
             (None, _) if from == voice.us => {
                 voice.error(format!("receive plock {} that was never sent", Shown(info)), out);
+            }
+            // Sent before a C daemon came, which will not carry it out.
+            (asked, _) if info.op == Op::Cancel && !self.all_ours => {
+                voice.detail(format!("receive_plock error from {from} optype 4"), out);
+                self.finish(asked.as_ref(), -EINVAL, out);
             }
             (asked, Service::Owned) => self.hear_owned_plock(info, asked, voice, out),
             (asked, _) => self.apply(info, asked.as_ref(), voice, out),

@@ -1,5 +1,6 @@
 //! Several members on one ordered group, with random requests, joins, leaves and deaths: whatever happens, they agree, each request
-//! has its answer, and no two applications are told that they hold what excludes each other.
+//! has its answer, and no two applications are told that they hold what excludes each other. Members are daemons of ours with
+//! `plock_ownership` unset, on or off, and such as behave like C daemons; some are cut off and live on, and come back.
 
 use crate::change::Change;
 use crate::effect::{Effect, Level};
@@ -7,10 +8,14 @@ use crate::event::{Confchg, JoinReason, LeaveReason};
 use crate::message::{ChangeCounts, Message, START_HAVEPLOCK, Start};
 use crate::options::DynamicOptions;
 use crate::out::Out;
+use crate::plock::agreement::Agreed;
 use crate::plock::resource::Lock;
 use crate::plock::resources::Owner;
 use crate::plock::voice::Voice;
-use crate::plock::{Barrier, FLAG_CLOSE, Mode, Op, PlockInfo, Plocks, RANGE_END, Said, Service};
+use crate::plock::{
+    Barrier, Before, FLAG_CLOSE, Mode, Op, PlockInfo, Plocks, RANGE_END, Said, Service, Word,
+    agreed, before_start,
+};
 use crate::types::{
     ChangeSeq, GlobalId, Instant, LockspaceName, NodeId, Now, Version, WallSeconds,
 };
@@ -66,8 +71,25 @@ struct Process {
     before: BTreeMap<(u64, u64), Mode>,
 }
 
+/// What runs on a node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Ours(Word),
+    /// A C daemon, with `plock_ownership` as it says: whoever joins, it does as its file says, and waits for nobody.
+    C(Word),
+}
+
+impl Kind {
+    fn is_c(self) -> bool {
+        matches!(self, Self::C(_))
+    }
+}
+
 struct Node {
     id: NodeId,
+    kind: Kind,
+    /// It is cut off: what it is shown from here on. It has no quorum, and starts nothing.
+    alone: Option<VecDeque<Item>>,
     plocks: Plocks,
     /// Next of the group's items.
     place: usize,
@@ -82,7 +104,8 @@ struct Node {
 
 struct World {
     random: Random,
-    service: Service,
+    /// What runs on those who join.
+    kinds: Vec<Kind>,
     name: LockspaceName,
     log: Vec<Item>,
     members: BTreeSet<NodeId>,
@@ -94,6 +117,10 @@ struct World {
     answers: u64,
     granted_late: u64,
     transfers: u64,
+    /// How often a member has begun to yield its resources.
+    yields: u64,
+    /// Barriers after which there was another mode than before.
+    switches: u64,
 }
 
 fn id(number: u32) -> NodeId {
@@ -114,10 +141,10 @@ fn options() -> DynamicOptions {
 }
 
 impl World {
-    fn new(seed: u64, service: Service) -> Self {
+    fn new(seed: u64, kinds: &[Kind]) -> Self {
         Self {
             random: Random(seed),
-            service,
+            kinds: kinds.to_vec(),
             name: LockspaceName::new(b"fs").unwrap(),
             log: Vec::new(),
             members: BTreeSet::new(),
@@ -128,6 +155,8 @@ impl World {
             answers: 0,
             granted_late: 0,
             transfers: 0,
+            yields: 0,
+            switches: 0,
         }
     }
 
@@ -144,7 +173,11 @@ impl World {
             version: Version::new(3, 1, 1),
             unused_millis: options().drop_resources_age_millis,
         };
-        act(self.nodes.get_mut(&id).unwrap(), &voice, &mut out);
+        let node = self.nodes.get_mut(&id).unwrap();
+        let (kind, was) = (node.kind, (node.plocks.service(), node.plocks.yielding));
+        act(node, &voice, &mut out);
+        self.yields += u64::from(node.plocks.yielding && !was.1);
+        self.switches += u64::from(node.plocks.service() != was.0);
         for effect in effects {
             match effect {
                 Effect::Send { packet, .. } => {
@@ -153,8 +186,12 @@ impl World {
                 }
                 Effect::PlockResult(info) => self.answered(id, &info),
                 Effect::LogPlock { level: Some(Level::Error), text, .. } => {
-                    assert!(text.starts_with("clear waiter"), "{id}: {text}");
+                    // Such a daemon does not know that ownership has just ended.
+                    let stray = kind.is_c() && text.ends_with("plock_ownership is off here");
+                    let clash = text.starts_with("plock_ownership is 1 on one node");
+                    assert!(stray || clash || text.starts_with("clear waiter"), "{id}: {text}");
                 }
+                Effect::FailStop { why } => panic!("{id}: {why}"),
                 _ => {}
             }
         }
@@ -198,6 +235,8 @@ impl World {
                 process.lock = None;
                 process.held = process.before.clone();
             }
+            // Not understood by everybody: it waits on.
+            (Op::Cancel, -22) => {}
             (Op::Cancel | Op::Unlock, result) => assert!(result == 0 || result == -2),
             (_, result) => assert!(result == 0 || result == 1),
         }
@@ -226,13 +265,20 @@ impl World {
     }
 
     fn join(&mut self, id: NodeId) {
+        let reason = if self.random.below(8) == 0 { JoinReason::NodeUp } else { JoinReason::Join };
+        let kinds = self.kinds.clone();
+        let kind = self.random.pick(&kinds).unwrap();
         self.members.insert(id);
         let owners = self.owners;
         self.owners += 2;
         let process = |owner| Process { owner, ..Process::default() };
         let node = Node {
             id,
-            plocks: Plocks::new(self.service),
+            kind,
+            alone: None,
+            plocks: Plocks::new(match kind {
+                Kind::Ours(word) | Kind::C(word) => word,
+            }),
             place: self.log.len(),
             outbox: VecDeque::new(),
             changes: VecDeque::new(),
@@ -244,7 +290,7 @@ impl World {
         self.nodes.insert(id, node);
         self.log.push(Item::Change(Confchg {
             members: self.members.iter().copied().collect(),
-            joined: alloc::vec![(id, JoinReason::Join)],
+            joined: alloc::vec![(id, reason)],
             left: Vec::new(),
         }));
     }
@@ -269,8 +315,53 @@ impl World {
         }
     }
 
+    /// A member is cut off. It has heard some of what is on its way, and lives on until it is fenced.
+    fn cut(&mut self, id: NodeId) {
+        let others = self.members.iter().copied().filter(|other| *other != id);
+        let left = others.map(|other| (other, LeaveReason::NodeDown)).collect();
+        let change = Confchg { members: alloc::vec![id], joined: Vec::new(), left };
+        let node = self.nodes.get_mut(&id).unwrap();
+        let rest = self.log.len() - node.place;
+        let heard = usize::try_from(self.random.below(u64::try_from(rest).unwrap() + 1)).unwrap();
+        let mut alone: VecDeque<Item> =
+            self.log.iter().skip(node.place).take(heard).cloned().collect();
+        alone.push_back(Item::Change(change));
+        let ordered = usize::try_from(self.random.below(3)).unwrap().min(node.outbox.len());
+        self.log.extend(node.outbox.drain(..ordered).map(|message| Item::Said(id, message)));
+        node.alone = Some(alone);
+        self.members.remove(&id);
+        self.tell_loss(id);
+    }
+
+    fn tell_loss(&mut self, id: NodeId) {
+        self.log.push(Item::Change(Confchg {
+            members: self.members.iter().copied().collect(),
+            joined: Vec::new(),
+            left: alloc::vec![(id, LeaveReason::NodeDown)],
+        }));
+    }
+
+    /// One that was cut off is back before it was fenced, is not let in, and has to go.
+    fn merge(&mut self, id: NodeId) {
+        let node = self.nodes.remove(&id).unwrap();
+        self.unfenced.push(node);
+        let mut members: Vec<NodeId> = self.members.iter().copied().collect();
+        members.push(id);
+        let joined = alloc::vec![(id, JoinReason::NodeUp)];
+        self.log.push(Item::Change(Confchg { members, joined, left: Vec::new() }));
+        self.tell_loss(id);
+    }
+
     /// The next item of the group reaches a member.
     fn deliver(&mut self, id: NodeId) -> bool {
+        let millis = u32::try_from(self.millis).unwrap();
+        if let Some(alone) = &mut self.nodes.get_mut(&id).unwrap().alone {
+            let Some(item) = alone.pop_front() else { return false };
+            // Any number does: it sends no START.
+            let seq = ChangeSeq::from_wire(1_000_000 + millis);
+            self.act(id, |node, voice, out| node.receive(item, seq, voice, out));
+            return true;
+        }
         let node = &self.nodes[&id];
         let place = node.place;
         let Some(item) = self.log.get(place).cloned() else { return false };
@@ -285,24 +376,37 @@ impl World {
 
     /// A START, once everybody who died is fenced.
     fn send_start(&mut self, id: NodeId) -> bool {
-        let due = self.nodes[&id].changes.front().is_some_and(|change| !change.start_sent);
-        if due {
-            // Fencing is as fast as it likes, but comes before any START.
-            self.unfenced.clear();
-            self.nodes.get_mut(&id).unwrap().send_start();
+        let Some(node) = self.nodes.get(&id) else { return false };
+        if node.alone.is_some() || node.changes.front().is_none_or(|change| change.start_sent) {
+            return false;
         }
-        due
+        // Fencing is as fast as it likes, but comes before any START.
+        self.unfenced.clear();
+        self.nodes.retain(|_, node| node.alone.is_none());
+        let before = self.log_and_outboxes();
+        self.act(id, Node::send_start);
+        before != self.log_and_outboxes()
+    }
+
+    /// How much was said.
+    fn log_and_outboxes(&self) -> usize {
+        self.log.len() + self.nodes.values().map(|node| node.outbox.len()).sum::<usize>()
     }
 
     fn order_a_message(&mut self, id: NodeId) -> bool {
-        let message = self.nodes.get_mut(&id).unwrap().outbox.pop_front();
-        let any = message.is_some();
-        self.log.extend(message.map(|message| Item::Said(id, message)));
-        any
+        let node = self.nodes.get_mut(&id).unwrap();
+        let Some(message) = node.outbox.pop_front() else { return false };
+        match &mut node.alone {
+            Some(alone) => alone.push_back(Item::Said(id, message)),
+            None => self.log.push(Item::Said(id, message)),
+        }
+        true
     }
 
     /// Everything that is on its way arrives.
     fn settle(&mut self) {
+        // Who is cut off is fenced in the end.
+        self.nodes.retain(|_, node| node.alone.is_none());
         let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
         loop {
             let mut moved = false;
@@ -426,16 +530,26 @@ impl World {
 
     fn anything(&mut self) {
         self.millis += 1;
-        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let mut ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let lost: Vec<NodeId> =
+            ids.iter().copied().filter(|id| self.nodes[id].alone.is_some()).collect();
+        let what = self.random.below(200);
+        if what < 4 {
+            ids.retain(|id| !lost.contains(id));
+        }
         let anybody = id(u32::try_from(self.random.below(u64::from(NODES))).unwrap() + 1);
         let member = self.random.pick(&ids);
-        match (self.random.below(200), member) {
-            (0, _) if !self.members.contains(&anybody) => self.join(anybody),
+        match (what, member) {
+            (0, _) if !self.nodes.contains_key(&anybody) => self.join(anybody),
             (1, Some(member)) if self.members.len() > 1 => self.part(member, LeaveReason::Leave),
             (2, Some(member)) if self.members.len() > 1 => {
                 self.part(member, LeaveReason::NodeDown);
             }
-            (3..80, Some(member)) => {
+            (3, Some(member)) if self.members.len() > 1 => match self.random.pick(&lost) {
+                Some(lost) => self.merge(lost),
+                None => self.cut(member),
+            },
+            (4..80, Some(member)) => {
                 self.deliver(member);
             }
             (80..130, Some(member)) => {
@@ -458,7 +572,15 @@ impl World {
     /// Nothing is on its way: members must be of one mind.
     fn check(&self) {
         let mut all: Vec<State> = Vec::new();
+        let words = self.nodes.values().map(|node| match node.kind {
+            Kind::Ours(word) => word,
+            Kind::C(_) => Word::Nothing,
+        });
+        let c_owns = self.nodes.values().any(|node| node.kind == C_OWNING);
+        let wanted = if c_owns { Service::Owned } else { agreed(words).service };
         for node in self.nodes.values() {
+            assert_eq!(node.plocks.service(), wanted, "{}", node.id);
+            assert!(!node.plocks.yielding, "{} is still yielding", node.id);
             assert!(node.plocks.is_synchronised(), "{} is not synchronised", node.id);
             assert!(node.owed.is_empty(), "{} was not answered: {:?}", node.id, node.owed);
             all.push(node.state());
@@ -546,12 +668,19 @@ impl Node {
         }
     }
 
-    fn send_start(&mut self) {
-        let flags = if self.plocks.is_synchronised() { START_HAVEPLOCK } else { 0 };
+    fn send_start(&mut self, voice: &Voice<'_>, out: &mut Out<'_>) {
+        if !self.kind.is_c() && self.plocks.service() == Service::Owned {
+            match before_start(&self.changes, self.started.as_ref()) {
+                Before::Hear(_) => return,
+                Before::Expect(next) => self.plocks.expect(next, voice, out),
+            }
+        }
+        let word = if self.kind.is_c() { 0 } else { self.plocks.word().flags() };
+        let flags = word | if self.plocks.is_synchronised() { START_HAVEPLOCK } else { 0 };
         let newest = self.changes.front_mut().unwrap();
         newest.start_sent = true;
         let counts: ChangeCounts = newest.counts(self.started_count);
-        self.outbox.push_back(Message::Start(Start { seq: newest.seq, flags, counts }));
+        voice.send(Message::Start(Start { seq: newest.seq, flags, counts }), out);
     }
 
     fn start(&mut self, from: NodeId, start: &Start, voice: &Voice<'_>, out: &mut Out<'_>) {
@@ -565,7 +694,16 @@ impl Node {
         let change = self.changes.pop_front().unwrap();
         self.changes.clear();
         let ours = change.order.iter().copied().collect();
-        let barrier = Barrier { change: &change, started_count: self.started_count, joined, ours };
+        let agreed = match self.kind {
+            Kind::Ours(_) => agreed(change.members.values().map(|member| member.word)),
+            Kind::C(word) => Agreed {
+                service: if word == Word::On { Service::Owned } else { Service::Replicated },
+                all_ours: false,
+                clash: false,
+            },
+        };
+        let started_count = self.started_count;
+        let barrier = Barrier { change: &change, started_count, joined, ours, agreed };
         self.plocks.barrier(&barrier, voice, out);
         self.started_count += 1;
         self.started = Some(change);
@@ -583,9 +721,28 @@ impl Node {
     }
 }
 
-/// Returns how many answers, late grants and parts of transfers there were.
-fn storm(seed: u64, service: Service) -> (u64, u64, u64) {
-    let mut world = World::new(seed, service);
+/// What there was of each.
+#[derive(Debug, Default)]
+struct Sums {
+    answers: u64,
+    granted_late: u64,
+    transfers: u64,
+    yields: u64,
+    switches: u64,
+}
+
+impl Sums {
+    fn add(&mut self, world: &World) {
+        self.answers += world.answers;
+        self.granted_late += world.granted_late;
+        self.transfers += world.transfers;
+        self.yields += world.yields;
+        self.switches += world.switches;
+    }
+}
+
+fn storm(seed: u64, kinds: &[Kind]) -> World {
+    let mut world = World::new(seed, kinds);
     for _ in 0..6 {
         for _ in 0..400 {
             world.anything();
@@ -593,31 +750,67 @@ fn storm(seed: u64, service: Service) -> (u64, u64, u64) {
         world.settle();
         world.check();
     }
-    (world.answers, world.granted_late, world.transfers)
+    world
 }
 
-fn storms(service: Service) {
-    let first = option_env!("SEED").and_then(|seed| seed.parse().ok()).unwrap_or(0);
-    let mut sums = (0, 0, 0);
-    for seed in first..first + 150 {
-        let (answers, late, transfers) = storm(seed, service);
-        sums = (sums.0 + answers, sums.1 + late, sums.2 + transfers);
+/// `SEED` begins elsewhere, `SEEDS` makes them more, when the test is compiled.
+fn storms(kinds: &[Kind]) -> Sums {
+    let number = |text: Option<&str>| text.and_then(|text| text.parse::<u64>().ok());
+    let first = number(option_env!("SEED")).unwrap_or(0);
+    let seeds = number(option_env!("SEEDS")).unwrap_or(150);
+    let mut sums = Sums::default();
+    for seed in first..first + seeds {
+        sums.add(&storm(seed, kinds));
     }
-    assert!(sums.0 > 1000 && sums.1 > 100 && sums.2 > 100, "too calm: {sums:?}");
+    assert!(
+        sums.answers > 1000 && sums.granted_late > 100 && sums.transfers > 100,
+        "too calm: {sums:?}"
+    );
+    sums
 }
+
+const UNSET: Kind = Kind::Ours(Word::Unset);
+const ON: Kind = Kind::Ours(Word::On);
+const OFF: Kind = Kind::Ours(Word::Off);
+/// C daemons as they are by default.
+const C: Kind = Kind::C(Word::Off);
+const C_OWNING: Kind = Kind::C(Word::On);
 
 #[test]
 fn replicated_members_agree_in_every_storm() {
-    storms(Service::Replicated);
+    let sums = storms(&[OFF]);
+    assert_eq!((sums.yields, sums.switches), (0, 0));
 }
 
 #[test]
 fn owners_agree_in_every_storm() {
-    storms(Service::Owned);
+    storms(&[ON]);
+}
+
+#[test]
+fn owners_by_default_agree_in_every_storm() {
+    storms(&[UNSET]);
+}
+
+/// Ownership ends when a C daemon comes, and begins when the last one is gone.
+#[test]
+fn owners_among_c_daemons_agree_in_every_storm() {
+    for kinds in [&[UNSET, UNSET, UNSET, C][..], &[UNSET, UNSET, OFF], &[UNSET, C]] {
+        let sums = storms(kinds);
+        assert!(sums.yields > 50 && sums.switches > 100, "too calm: {sums:?}");
+    }
+}
+
+/// Whatever the files say, daemons of ours do the same.
+#[test]
+fn owners_with_different_options_agree_in_every_storm() {
+    for kinds in [&[UNSET, ON][..], &[UNSET, ON, OFF], &[ON, C_OWNING]] {
+        storms(kinds);
+    }
 }
 
 /// LOCK and CLOSE of one process are on their way when a DROP and another's OWN come in between.
 #[test]
 fn close_on_its_way_ends_a_request_that_comes_back() {
-    storm(100_662, Service::Owned);
+    storm(100_662, &[ON]);
 }

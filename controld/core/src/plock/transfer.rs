@@ -12,6 +12,7 @@
 use crate::change::Change;
 use crate::message::{ChangeCounts, Message, PlocksDone, START_HAVEPLOCK};
 use crate::out::Out;
+use crate::plock::agreement::Agreed;
 use crate::plock::resource::Lock;
 use crate::plock::resources::{Entry, Owner};
 use crate::plock::space::{Plocks, Said, Service};
@@ -108,6 +109,8 @@ pub(crate) struct Barrier<'a> {
     pub(crate) joined: bool,
     /// Members that run a daemon of ours, which sends state whenever somebody needs it.
     pub(crate) ours: BTreeSet<NodeId>,
+    /// What all of them do from here on.
+    pub(crate) agreed: Agreed,
 }
 
 impl Plocks {
@@ -118,6 +121,7 @@ impl Plocks {
             return;
         }
         voice.debug(String::from("prepare_plocks"), out);
+        self.agree(barrier.agreed, voice, out);
         self.outgoing = Outgoing::default();
         let change = barrier.change;
         let holder = change.members.iter().find(|(_, member)| member.has_plocks).map(|(id, _)| *id);

@@ -8,11 +8,11 @@
 //! | `confchg GROUP members 1 2 joined 1 4:nodeup left 3:nodedown` | `:nodeup`, `:nodedown`, `:procdown`, else join and leave |
 //! | `ring GROUP 8`, `joinfailed GROUP WHY`, `bad GROUP from 2 WHY` | of a group |
 //! | `protocol from 2 [max 3.1.1] [run 3.1.1] [stateful] [c]` | `c`: without our extensions |
-//! | `start LS from 2 seq 5 counts 2/0/1/1 started 1 members 1 2 [flags nack]` | messages |
+//! | `start LS from 2 seq 5 counts 2/0/1/1 started 1 members 1 2 [flags nack] [ownership unset]` | messages |
 //! | `.. header 3 2 other` | a message whose header names sender, minor version, lockspace |
 //! | `result from 2 victim 3 result 0`, `clear from 2 for 1 [result -61] flags startup,fipu` | messages |
 //! | `release_recover LS from 2 value 1` | a message |
-//! | `agree LS [from 2] [fresh 3] [without 2]` | STARTs of all other members (or those named) that say what our last one said; `fresh`: joiners; `without` POSIX locks |
+//! | `agree LS [from 2] [fresh 3] [without 2] [unset 2 3] [on 2] [off 2]` | STARTs of all other members (or those named) that say what our last one said; `fresh`: joiners; `without` POSIX locks; `unset`, `on`, `off`: daemons of ours, with `plock_ownership` like that |
 //! | `plock`, `said`, `data`, `done`, `locks` | see `plock` |
 //! | `echo`, `echo all`, `echo none` | our oldest message comes back; all do; all are lost |
 //! | `kernel ok`, `kernel LS ok`, `kernel all`, `kernel fail EIO` | end of the oldest kernel write, or of all |
@@ -23,10 +23,10 @@
 //! | `ack 3`, `option NAME VALUE`, `device 3 NAME` | commands; dlm.conf read again, with this device and nothing broken |
 //! | `deadline`, `at +30s` | time passes until the next deadline; passes |
 //! | `up 2 3 ring 4` | the whole start of a daemon: the nodes are there, and clear us |
-//! | `join LS members 2 3 ring 4` | the whole join of a lockspace that the members run, until the kernel's start is done |
+//! | `join LS members 2 3 ring 4 [unset 2 3]` | the whole join of a lockspace that the members run, until the kernel's start is done |
 
 use super::args::{Args, lockspace, node};
-use super::parse::{confchg, flags, packet, protocol, quorum, start};
+use super::parse::{confchg, flags, ownership, packet, protocol, quorum, start};
 use super::{plock, setup, text};
 use dlm_core::Core;
 use dlm_core::effect::{Effect, Lane};
@@ -186,8 +186,22 @@ impl Run {
 
     fn message(&mut self, word: &str, line: &str) {
         let keywords = [
-            "from", "max", "run", "stateful", "c", "seq", "counts", "started", "members", "flags",
-            "victim", "result", "for", "value", "header",
+            "from",
+            "max",
+            "run",
+            "stateful",
+            "c",
+            "seq",
+            "counts",
+            "started",
+            "members",
+            "flags",
+            "ownership",
+            "victim",
+            "result",
+            "for",
+            "value",
+            "header",
         ];
         let args = Args::new(line, &keywords);
         let message = match word {
@@ -240,7 +254,7 @@ impl Run {
 
     /// The other members say what we said last.
     fn agree(&mut self, line: &str) {
-        let args = Args::new(line, &["from", "fresh", "without"]);
+        let args = Args::new(line, &["from", "fresh", "without", "unset", "on", "off"]);
         let name = args.lockspace();
         let said = self.last_starts.get(&name).cloned().expect("a START of ours");
         let named = args.nodes("from");
@@ -254,6 +268,11 @@ impl Run {
                 start.flags = u32::from(fresh.contains(&from));
                 if has_plocks {
                     start.flags |= START_HAVEPLOCK;
+                }
+                for word in ["unset", "on", "off"] {
+                    if args.nodes(word).contains(&from) {
+                        start.flags |= ownership(word);
+                    }
                 }
                 start.counts.started_count = u32::from(!fresh.contains(&from));
                 self.deliver(Group::Lockspace(name.clone()), from, Message::Start(start));
@@ -396,13 +415,14 @@ impl Run {
     }
 
     fn join(&mut self, line: &str) {
-        let args = Args::new(line, &["members", "ring"]);
+        let args = Args::new(line, &["members", "ring", "unset", "on", "off"]);
+        let words = ["unset", "on", "off"].map(|word| format!("{word} {}", args.text(word)));
         let (name, others, us) = (args.one(""), args.text("members"), self.setup.our_node);
         self.lines(&[
             format!("online {name}"),
             format!("confchg {name} members {us} {others} joined {us}"),
             format!("ring {name} {}", args.one("ring")),
-            format!("agree {name}"),
+            format!("agree {name} {}", words.join(" ")),
             "echo all".to_string(),
             "kernel all".to_string(),
         ]);

@@ -4,7 +4,8 @@ use super::args::{Args, node};
 use super::text;
 use dlm_core::event::{Confchg, Event, JoinReason, LeaveReason};
 use dlm_core::message::{
-    ChangeCounts, Message, PROTOCOL_STATEFUL, Packet, Protocol, ProtocolVersion, Start,
+    ChangeCounts, Message, PROTOCOL_STATEFUL, Packet, Protocol, ProtocolVersion,
+    START_OWNERSHIP_SHIFT, Start,
 };
 use dlm_core::types::{ChangeSeq, Group, NodeId, RingId, Version};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -72,7 +73,8 @@ pub(crate) fn start(args: &Args<'_>) -> Start {
     };
     Start {
         seq: ChangeSeq::from_wire(args.number("seq")),
-        flags: if args.has("flags") { flags(args.one("flags"), &text::START_FLAGS) } else { 0 },
+        flags: ownership(if args.has("ownership") { args.one("ownership") } else { "" })
+            | if args.has("flags") { flags(args.one("flags"), &text::START_FLAGS) } else { 0 },
         counts: ChangeCounts {
             started_count: args.number("started"),
             member_count: *member_count,
@@ -82,6 +84,12 @@ pub(crate) fn start(args: &Args<'_>) -> Start {
             members: args.nodes("members"),
         },
     }
+}
+
+/// The word about `plock_ownership` in START's flags.
+pub(crate) fn ownership(word: &str) -> u32 {
+    let place = text::OWNERSHIP.iter().position(|name| *name == word);
+    u32::try_from(place.expect("unset, on or off")).expect("small") << START_OWNERSHIP_SHIFT
 }
 
 pub(crate) fn flags(words: &str, names: &[&str]) -> u32 {

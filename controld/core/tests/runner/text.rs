@@ -3,7 +3,8 @@
 use super::plock;
 use dlm_core::effect::{Effect, KernelStart, KernelWrite, Lane, Level, Moment};
 use dlm_core::message::{
-    ChangeCounts, FenceClear, Message, PROTOCOL_STATEFUL, Packet, Protocol, RunRequest, Start,
+    ChangeCounts, FenceClear, Message, PROTOCOL_STATEFUL, Packet, Protocol, RunRequest,
+    START_OWNERSHIP, START_OWNERSHIP_SHIFT, Start,
 };
 use dlm_core::run::RunEffect;
 use dlm_core::snapshot::{self, Change, DaemonNode, Lockspace, Run, Slots, Snapshot};
@@ -11,6 +12,8 @@ use dlm_core::types::{Group, NodeId, Slot};
 
 /// A name for each bit of START's flags, from bit 0.
 pub(crate) const START_FLAGS: [&str; 3] = ["joining", "haveplock", "nack"];
+/// What a START can say of `plock_ownership`, from nothing.
+pub(crate) const OWNERSHIP: [&str; 4] = ["", "unset", "on", "off"];
 /// A name for each bit of FENCE_CLEAR's flags, from bit 0.
 pub(crate) const CLEAR_FLAGS: [&str; 3] = ["unknown", "startup", "fipu"];
 
@@ -114,10 +117,14 @@ fn start(said: &Start) -> String {
         started_count, member_count, joined_count, remove_count, failed_count, ..
     } = said.counts;
     format!(
-        "start seq {} counts {member_count}/{joined_count}/{remove_count}/{failed_count} started {started_count} members {} flags {}",
+        "start seq {} counts {member_count}/{joined_count}/{remove_count}/{failed_count} started {started_count} members {} flags {}{}",
         said.seq,
         nodes(&said.counts.members),
-        flags(said.flags, &START_FLAGS)
+        flags(said.flags, &START_FLAGS),
+        match (said.flags & START_OWNERSHIP) >> START_OWNERSHIP_SHIFT {
+            0 => String::new(),
+            word => format!(" ownership {}", OWNERSHIP[usize::try_from(word).expect("two bits")]),
+        }
     )
 }
 

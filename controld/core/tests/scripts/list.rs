@@ -136,6 +136,10 @@ scripts! {
     plock_errors_overtake_nothing
     plock_is_off
     plock_of_unknown_lockspace_is_answered
+    plock_ownership_ends_before_the_start_with_a_c_daemon
+    plock_ownership_goes_on_where_a_c_daemon_dies_in_its_join
+    plock_ownership_is_off_where_one_of_ours_has_it_off
+    plock_ownership_where_all_are_ours
     plock_results_wait_for_the_fencing
     plock_callers_of_a_released_lockspace_get_errors
     plock_saved_messages_keep_their_place_among_deaths
