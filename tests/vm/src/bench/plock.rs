@@ -66,7 +66,7 @@ pub(super) fn measure(
     samples: &mut Samples<Figure>,
 ) -> Result<()> {
     eprintln!("{side:?}: replicated");
-    cluster.change_daemon(daemon.clone(), "")?;
+    cluster.change_daemon(daemon.clone(), "--plock_ownership=0")?;
     cluster.mount_gfs2(&HOLDERS)?;
     samples.add(Figure::Single, side, pairs(cluster, &[1], 1, "own")?);
     samples.add(Figure::Sixteen, side, pairs(cluster, &[1], 16, "own")?);

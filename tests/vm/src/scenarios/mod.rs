@@ -52,7 +52,7 @@ impl std::fmt::Debug for Scenario {
 }
 
 /// All scenarios. Those on the same kind of cluster stand together, so that they share its boot.
-pub const ALL: [Scenario; 30] = [
+pub const ALL: [Scenario; 31] = [
     scenario("mount", "three nodes share a file system", three, basics::mount),
     scenario(
         "leave",
@@ -155,7 +155,7 @@ pub const ALL: [Scenario; 30] = [
     scenario(
         "plock-join",
         "a node that joins sees every POSIX lock, those taken meanwhile too",
-        three,
+        replicating,
         plocks::plock_join,
     ),
     scenario(
@@ -175,6 +175,12 @@ pub const ALL: [Scenario; 30] = [
         "with plock_ownership=1 POSIX locks are the same",
         owning,
         plocks::plock_ownership,
+    ),
+    scenario(
+        "plock-owners",
+        "three of ours own POSIX locks unasked; a C daemon that joins has them all",
+        owning_unasked,
+        plocks::plock_owners,
     ),
     scenario(
         "two-node",
@@ -217,6 +223,8 @@ pub const ALL: [Scenario; 30] = [
 
 /// The line of dlm.conf that lets one node own the locks of a file that it alone uses.
 const OWNERSHIP: &str = "plock_ownership=1";
+/// The line that lets nobody.
+const NO_OWNERSHIP: &str = "plock_ownership=0";
 
 const fn scenario(
     name: &'static str,
@@ -250,9 +258,22 @@ fn owning(under_test: &UnderTest) -> Option<Options> {
     Some(Options { dlm_conf: vec![OWNERSHIP.into()], ..base(under_test) })
 }
 
-/// Whether a cluster's daemons own files' POSIX locks.
+/// Every daemon has every lock.
+fn replicating(under_test: &UnderTest) -> Option<Options> {
+    Some(Options { dlm_conf: vec![NO_OWNERSHIP.into()], ..base(under_test) })
+}
+
+fn owning_unasked(under_test: &UnderTest) -> Option<Options> {
+    let daemon_of = [(4, Daemon::C)].into();
+    (under_test.daemon != Daemon::C).then(|| Options { nodes: 4, daemon_of, ..base(under_test) })
+}
+
+/// Whether a cluster's daemons own files' POSIX locks: ours do, unless they are told otherwise or are among C daemons.
 fn owns_plocks(cluster: &Cluster) -> bool {
-    cluster.options().dlm_conf.iter().any(|line| line == OWNERSHIP)
+    let options = cluster.options();
+    let says = |wanted: &str| options.dlm_conf.iter().any(|line| line == wanted);
+    let ours = options.ids().all(|id| *options.daemon_of(id) != Daemon::C);
+    says(OWNERSHIP) || (ours && !says(NO_OWNERSHIP))
 }
 
 fn two(under_test: &UnderTest) -> Option<Options> {

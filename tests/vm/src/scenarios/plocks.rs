@@ -95,17 +95,7 @@ pub(super) fn plock_join(cluster: &Cluster) -> Result<()> {
     first.fill("/mnt/gfs2/first", FILES, LOCKS, PROGRESS)?;
     second.fill("/mnt/gfs2/second", FILES, LOCKS, PROGRESS)?;
     // More locks all the time until the joiner is there, and some after that.
-    let mut taken = 0;
-    std::thread::scope(|scope| {
-        let joining = scope.spawn(|| cluster.node(3).mount());
-        let mut after = 0;
-        while after < 10 {
-            expect(&first.lock(Mode::Write, Bytes::one(taken * 2), FILE)?, "ok")?;
-            taken += 1;
-            after += u64::from(joining.is_finished());
-        }
-        joining.join().unwrap_or_else(|_| anyhow::bail!("a thread panicked"))
-    })?;
+    let taken = taken_while(&first, FILE, || cluster.node(3).mount())?;
     println!("     {taken} locks were taken meanwhile");
     for load in &loads {
         load.wait_more(1, PROGRESS)?;
@@ -150,11 +140,95 @@ pub(super) fn plock_ownership(cluster: &Cluster) -> Result<()> {
     crowd(cluster, 24, 5)?;
     let [owner] = actors(cluster, &cluster.new_mark(), [2])?;
     expect(&owner.lock(Mode::Write, Bytes::one(0), "/mnt/gfs2/own")?, "ok")?;
-    let inode = cluster.node(2).ok("stat -c %i /mnt/gfs2/own")?;
-    let line =
-        format!("dlm_tool plocks {FILE_SYSTEM} | grep '^{} WR 0-0 .* rown 2$'", inode.trim());
-    cluster.node(2).wait_for(&line, CHANGE)?;
-    Ok(())
+    owned_by(cluster, 2, "/mnt/gfs2/own")
+}
+
+/// Three daemons of ours own what their nodes lock, unasked. A C daemon joins while locks are held, waited for and taken:
+/// nothing is lost, all four list the same, and nobody owns anything. When it has gone, new files have owners again; when it
+/// comes back and dies, its locks are given away.
+pub(super) fn plock_owners(cluster: &Cluster) -> Result<()> {
+    let ours = [1, 2, 3];
+    cluster.mount_gfs2(&ours)?;
+    let mark = cluster.new_mark();
+    let [first, second, third, waits, joiner] = actors(cluster, &mark, [1, 2, 3, 1, 4])?;
+    first.fill("/mnt/gfs2/first", 20, 5, PROGRESS)?;
+    second.fill("/mnt/gfs2/second", 20, 5, PROGRESS)?;
+    expect(&first.lock(Mode::Write, Bytes { start: 0, length: 10 }, FILE)?, "ok")?;
+    expect(&waits.wait(Mode::Write, Bytes::one(5), FILE)?, "asleep")?;
+    owned_by(cluster, 1, FILE)?;
+    let alone = cluster.node(3).plocks(FILE_SYSTEM)?;
+    ensure!(alone.is_empty(), "node 3 has locks of others: {alone:?}");
+    let load = cluster.node(3).lock_loop(&format!("busy.{mark}"), "/mnt/gfs2/busy")?;
+    let taken = taken_while(&third, "/mnt/gfs2/taken", || cluster.node(4).mount())?;
+    println!("     {taken} locks were taken meanwhile");
+    load.wait_more(1, PROGRESS)?;
+    load.stop(PROGRESS)?;
+    for node in cluster.nodes() {
+        node.wait_lockspace(FILE_SYSTEM, &[1, 2, 3, 4], CHANGE)?;
+    }
+    let locks = same_plocks(cluster, &[1, 2, 3, 4])?;
+    let wanted = usize::try_from(2 * 20 * 5 + 2 + taken)?;
+    ensure!(locks.len() == wanted, "{} locks are listed, {wanted} held or waited for", locks.len());
+    for node in cluster.nodes() {
+        let owned =
+            node.ok(&format!("dlm_tool plocks {FILE_SYSTEM} | grep -vc 'rown 0' || true"))?;
+        ensure!(owned.trim() == "0", "node {} lists {} of owners", node.id(), owned.trim());
+    }
+    expect(&joiner.lock(Mode::Read, Bytes::one(0), FILE)?, "EAGAIN")?;
+    expect(&joiner.lock(Mode::Write, Bytes::one(0), "/mnt/gfs2/second/3")?, "EAGAIN")?;
+    expect(&joiner.lock(Mode::Write, Bytes::one(1), "/mnt/gfs2/second/3")?, "ok")?;
+    expect(&second.lock(Mode::Write, Bytes::one(1), "/mnt/gfs2/second/3")?, "EAGAIN")?;
+    expect(&first.unlock(Bytes { start: 0, length: 10 }, FILE)?, "ok")?;
+    expect(&waits.answer(PROGRESS)?.1, "ok")?;
+    same_plocks(cluster, &[1, 2, 3, 4])?;
+    expect(&joiner.close("/mnt/gfs2/second/3")?, "ok")?;
+    expect(&joiner.close(FILE)?, "ok")?;
+
+    cluster.node(4).unmount()?;
+    for id in ours {
+        cluster.node(id).wait_lockspace(FILE_SYSTEM, &ours, CHANGE)?;
+    }
+    expect(&second.lock(Mode::Write, Bytes::one(0), "/mnt/gfs2/anew")?, "ok")?;
+    owned_by(cluster, 2, "/mnt/gfs2/anew")?;
+
+    cluster.node(4).mount()?;
+    for node in cluster.nodes() {
+        node.wait_lockspace(FILE_SYSTEM, &[1, 2, 3, 4], CHANGE)?;
+    }
+    expect(&joiner.lock(Mode::Write, Bytes::one(0), "/mnt/gfs2/anew")?, "EAGAIN")?;
+    expect(&joiner.lock(Mode::Write, Bytes::one(9), "/mnt/gfs2/anew")?, "ok")?;
+    expect(&third.wait(Mode::Write, Bytes::one(9), "/mnt/gfs2/anew")?, "asleep")?;
+    cluster.node(4).kill()?;
+    expect(&third.answer(RECOVERY)?.1, "ok")?;
+    same_plocks(cluster, &ours).map(|_| ())
+}
+
+/// Locks that a process takes in a file, one after the other, until something has been done and ten more.
+fn taken_while(
+    actor: &Actor<'_>,
+    path: &str,
+    act: impl FnOnce() -> Result<()> + Send,
+) -> Result<u64> {
+    let mut taken = 0;
+    std::thread::scope(|scope| {
+        let acting = scope.spawn(act);
+        let mut after = 0;
+        while after < 10 {
+            expect(&actor.lock(Mode::Write, Bytes::one(taken * 2), path)?, "ok")?;
+            taken += 1;
+            after += u64::from(acting.is_finished());
+        }
+        acting.join().unwrap_or_else(|_| anyhow::bail!("a thread panicked"))
+    })?;
+    Ok(taken)
+}
+
+/// The node's daemon lists the file's locks as its own.
+fn owned_by(cluster: &Cluster, id: u8, path: &str) -> Result<()> {
+    let inode = cluster.node(id).ok(&format!("stat -c %i {path}"))?;
+    let owner = cluster.node(id).cluster_id();
+    let line = format!("dlm_tool plocks {FILE_SYSTEM} | grep '^{} .* rown {owner}'", inode.trim());
+    cluster.node(id).wait_for(&line, CHANGE).map(|_| ())
 }
 
 fn crowd(cluster: &Cluster, processes: u32, locks: u32) -> Result<()> {
