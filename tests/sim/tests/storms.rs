@@ -60,7 +60,7 @@ fn a_member_whose_daemon_was_gone_before_us_is_waited_for() {
 
 /// What the onlooker once took for a broken promise: a member that is ahead of what we have been shown, a clean leaver whose
 /// kernel has not heard of it yet, a leave after a failure, a START behind our own leave, one of a member that cannot know what
-/// another one waits for.
+/// another one waits for, or from before its sender could know.
 #[test]
 fn the_onlooker_knows_who_could_know_what() {
     for seed in [
@@ -69,6 +69,9 @@ fn the_onlooker_knows_who_could_know_what() {
         795_542_800_137_855,
         795_542_900_075_526,
         795_542_900_091_157,
+        700_000_000_219_619,
+        700_000_000_298_202,
+        700_000_000_320_225,
     ] {
         storms(seed..seed + 1, Shape::default());
     }

@@ -3,7 +3,6 @@
 use super::agenda::Action;
 use super::node::{Daemon, Epoch, Fate, Instance};
 use super::{Fifo, World, lockspace, node};
-use crate::bus::ConfigId;
 use crate::kernel::{Kernel, Run};
 use crate::power::Behaviour;
 use dlm_core::event::{AgentOutcome, Event, Token};
@@ -43,8 +42,7 @@ impl World {
             return;
         }
         self.last_instance = instance;
-        let joined = ConfigId::default();
-        let life = Instance { node: id, boot: host.boot, joined, fate: Fate::Open };
+        let life = Instance { node: id, boot: host.boot, fate: Fate::Open };
         self.instances.insert(instance, life);
         self.uevent(id, epoch, Event::Online { lockspace: name.clone() });
     }

@@ -73,8 +73,6 @@ pub(super) struct SeenStart {
 pub(super) struct Instance {
     pub(super) node: NodeId,
     pub(super) boot: u64,
-    /// The membership with which it entered its group last.
-    pub(super) joined: ConfigId,
     pub(super) fate: Fate,
 }
 

@@ -66,12 +66,8 @@ impl World {
             .filter(|(_, reason)| reason.is_failure())
             .filter_map(|(node, _)| Some((*node, self.kernel_comm_of(id, group, *node)?)))
             .collect();
-        let joins = change.joined.contains(&(id, JoinReason::Join));
-        if joins {
-            self.note_join(id, group, config);
-        }
         let Some(daemon) = self.daemon_mut(id) else { return };
-        if joins {
+        if change.joined.contains(&(id, JoinReason::Join)) {
             daemon.views.insert(group.clone(), View::default());
         }
         if change.left.contains(&(id, LeaveReason::Leave)) {
@@ -89,16 +85,6 @@ impl World {
         let nodes_changed = change.left.iter().any(|(_, r)| *r == LeaveReason::NodeDown)
             || change.joined.iter().any(|(_, r)| *r == JoinReason::NodeUp);
         view.ring_pending |= nodes_changed;
-    }
-
-    /// The present life of a lockspace has entered its group.
-    fn note_join(&mut self, id: NodeId, group: &Group, config: ConfigId) {
-        let Group::Lockspace(name) = group else { return };
-        let lockspace = self.nodes.get(&id).and_then(|host| host.kernel.lockspace(name));
-        let instance = lockspace.map(|lockspace| lockspace.instance);
-        if let Some(life) = instance.and_then(|instance| self.instances.get_mut(&instance)) {
-            life.joined = config;
-        }
     }
 
     /// Number of the comm under which our kernel's lockspace has a member.
@@ -209,21 +195,6 @@ impl World {
         }
     }
 
-    /// Promise 1 when a start is decided: what one of the members knows has held up its START, and with it all of them.
-    fn wrong_decision(&self, name: &LockspaceName, view: &View) -> Vec<NodeId> {
-        let group = Self::group(name);
-        let alive = self.still_alive(name, &view.members).into_iter();
-        let begun_before = |node: &NodeId| {
-            let lockspace = self.nodes.get(node).and_then(|host| host.kernel.lockspace(name));
-            let life = lockspace.and_then(|lockspace| self.instances.get(&lockspace.instance));
-            life.is_some_and(|life| life.joined <= view.config)
-        };
-        alive
-            .filter(begun_before)
-            .filter(|node| view.members.iter().any(|member| self.can_know(*member, &group, *node)))
-            .collect()
-    }
-
     /// Nodes outside of a set whose lockspace has run and may hold locks: powered, not fenced, not left in order.
     fn still_alive(&self, name: &LockspaceName, members: &BTreeSet<NodeId>) -> Vec<NodeId> {
         if self.lied || !self.fixed.fencing.is_on() || self.forsaken.contains(name) {
@@ -265,11 +236,6 @@ impl World {
             } else if !exact {
                 self.tell(|| format!("{id} EARLY: takes an older START of {member} for this one"));
             }
-        }
-        for node in self.wrong_decision(name, &view) {
-            self.broken(format!(
-                "promise 1: {id} starts {name} while {node}, which has run it, is on"
-            ));
         }
         let earlier = self.started_sets.entry(view.config).or_insert_with(|| members.clone());
         if *earlier != members {
