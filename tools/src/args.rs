@@ -5,7 +5,7 @@ use crate::getopt::{self, Found};
 use crate::number::{atoi, octal_mode};
 
 /// Letters of the C tool, for [`getopt::split`].
-const LETTERS: &str = "MhVnm:e:f:vwsi:";
+pub(crate) const LETTERS: &str = "MhVnm:e:f:vwsi:";
 /// Bytes of the buffer for the command of `run` and `set_config`, its NUL included (`DLMC_RUN_COMMAND_LEN`).
 const COMMAND_LEN: usize = 1024;
 
@@ -82,6 +82,8 @@ pub enum Command {
     History(Option<Vec<u8>>),
     /// What is waited for, in plain words, by all or one lockspace.
     Explain(Option<Vec<u8>>),
+    /// The state on the terminal, as it changes.
+    Watch,
 }
 
 /// How to do it: all options of the line, whatever the command.
@@ -230,6 +232,7 @@ fn command(word: &[u8], rest: &[Vec<u8>]) -> Option<Result<Command, UsageError>>
         b"check" => Ok(Command::Check(rest.first().cloned())),
         b"history" => Ok(Command::History(rest.first().cloned())),
         b"explain" => Ok(Command::Explain(rest.first().cloned())),
+        b"watch" => Ok(Command::Watch),
         b"dump" => Ok(Command::Dump),
         b"dump_config" => Ok(Command::DumpConfig),
         b"reload_config" => Ok(Command::ReloadConfig),

@@ -44,9 +44,9 @@ pub fn explain(state: &State, name: Option<&str>) -> Option<String> {
 fn daemon(out: &mut String, state: &State) {
     let cluster = &state.cluster;
     let doing = match state.daemon.phase {
-        DaemonPhase::Corosync => "is connecting to corosync: is corosync running here?",
+        DaemonPhase::Corosync => "is connecting to corosync, which has to run here",
         DaemonPhase::Unfencing => "is unfencing this node with the agents of dlm.conf",
-        DaemonPhase::Kernel => "waits for the kernel's dlm devices: is the module dlm loaded?",
+        DaemonPhase::Kernel => "waits for the kernel's dlm devices, which the module dlm brings",
         DaemonPhase::Ending => "is ending: kernels are being stopped",
         DaemonPhase::Other => "is at something that this dlm_tool does not know",
         DaemonPhase::Running if cluster.waits.is_empty() => "is up, and waits for nothing itself",
@@ -126,6 +126,13 @@ fn node(out: &mut String, node: &Node, state: &State) {
     for wait in &node.waits {
         waits(out, wait, state);
     }
+    out.push_str(&self::fencing(node, state));
+}
+
+/// What has been tried.
+pub(crate) fn fencing(node: &Node, state: &State) -> String {
+    let fencing = &node.fencing;
+    let mut out = String::new();
     for (actor, result) in &fencing.failed_by {
         let _ = writeln!(out, "  Node {actor} tried and failed, last with result {result}.");
     }
@@ -138,15 +145,17 @@ fn node(out: &mut String, node: &Node, state: &State) {
     }
     let skipped = fencing.attempts.len().saturating_sub(ATTEMPTS_SHOWN);
     for tried in fencing.attempts.iter().skip(skipped) {
-        attempt(out, tried, now);
+        attempt(&mut out, tried, state.now);
     }
+    out
 }
 
 fn some(ids: &[u32]) -> String {
     if ids.is_empty() { "nobody".to_owned() } else { nodes(ids) }
 }
 
-fn ago(then: Time, now: Time) -> String {
+/// ` 8.0 s ago`
+pub(crate) fn ago(then: Time, now: Time) -> String {
     format!(" {} ago", duration(then.ms_until(now)))
 }
 

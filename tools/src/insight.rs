@@ -3,7 +3,7 @@
 use crate::args::{Command, Invocation};
 use crate::check::{self, Verdict};
 use crate::run::Tool;
-use crate::{explain, history, json, words};
+use crate::{commands, explain, history, json, words};
 use dlmcontrol::client::{Client, Error};
 use dlmcontrol::proto;
 use dlmcontrol::state::State;
@@ -11,7 +11,7 @@ use std::io;
 use std::time::Duration;
 
 /// A daemon that has not answered then hangs.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Tool<'_> {
     /// A command with `--json`, or one of ours; returns the exit code.
@@ -43,7 +43,7 @@ impl Tool<'_> {
                 })
             }
             _ => {
-                writeln!(self.err, "--json is for queries: {NAMES}")?;
+                writeln!(self.err, "--json is for queries: {}", commands::json_names())?;
                 Ok(words::CANNOT_SAY)
             }
         }
@@ -92,7 +92,3 @@ impl Tool<'_> {
         self.shown(client.state(), |state: &State| explain::explain(state, name.as_deref()))
     }
 }
-
-/// Commands that know `--json`.
-const NAMES: &str =
-    "ls, status, check, explain, history, dump, dump_config, log_plock, plocks, run_list";

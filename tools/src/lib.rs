@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod check;
+pub mod commands;
 pub mod device;
 pub mod explain;
 pub mod exporter;
@@ -21,4 +22,5 @@ pub mod number;
 pub mod run;
 pub mod stonith;
 pub mod usage;
+pub mod watch;
 pub mod words;

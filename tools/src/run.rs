@@ -4,7 +4,9 @@ use crate::args::{Command, Invocation, Options};
 use crate::device::{Creation, Devices};
 use crate::listing::{self, Listed, Nodes};
 use crate::lockdebug::{self, Active, DebugFiles, Report, View};
+use crate::insight::PATIENCE;
 use crate::lockdump;
+use crate::watch;
 use dlmcontrol::client::{Client, Error};
 use dlmcontrol::proto::{self, Lockspace, NAME_LEN, NodeList};
 use dlmcontrol::report;
@@ -64,6 +66,7 @@ impl Tool<'_> {
             return self.insight(invocation);
         }
         match &invocation.command {
+            Command::Watch => watch::watch(&client.clone().with_timeout(Some(PATIENCE)), self.err),
             Command::Check(_) | Command::Explain(_) | Command::History(_) => {
                 self.insight(invocation)
             }

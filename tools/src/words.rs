@@ -157,7 +157,7 @@ pub fn what(wait: &Wait, now: Time) -> String {
             "merged nodes to go; until then nobody knows whether fencing is in progress".to_owned()
         }
         R::UnknownStartup => {
-            format!("{who} to join or to be fenced: may still run from before our start")
+            format!("{who}, which may still run from before our start, to join or to be fenced")
         }
         R::UnknownVictims => format!("{who} to be fenced"),
         R::UnknownClearance => format!("{who} to say that no fencing is outstanding"),
@@ -170,7 +170,7 @@ pub fn what(wait: &Wait, now: Time) -> String {
         ),
         R::Addresses => format!("an address of {who} that corosync knows and the kernel takes"),
         R::KernelWrite => format!("the kernel{}", write(wait)),
-        R::KernelRetry => format!("another try{}{}", write(wait), until(wait, now, "")),
+        R::KernelRetry => format!("another try{}{}", until(wait, now, ""), write(wait)),
         R::KernelHeld => format!("its turn{}", write(wait)),
         R::FenceProtocol => "the daemons' protocol".to_owned(),
         R::FenceRings => "corosync's rings to agree".to_owned(),

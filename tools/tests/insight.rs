@@ -209,7 +209,7 @@ fn without_a_daemon_nothing_is_claimed() {
     }
     let (_, err, code) = run("fence_ack 3 --json", &client);
     assert_eq!(code, words::CANNOT_SAY);
-    assert!(err.starts_with("--json is for queries: ls, "), "{err}");
+    assert!(err.starts_with("--json is for queries: explain, "), "{err}");
 }
 
 /// It closes the connection where it does not know a command.

@@ -17,8 +17,8 @@ fn main() -> ExitCode {
 }
 
 fn act(program: &[u8], words: &[Vec<u8>]) -> io::Result<u8> {
-    let mut out = io::stdout().lock();
-    let mut err = io::stderr().lock();
+    let mut out = io::stdout();
+    let mut err = io::stderr();
     let code = match args::parse(program, words) {
         Ok(Parsed::Help) => out.write_all(usage::USAGE.as_bytes()).map(|()| 0),
         Ok(Parsed::LongHelp) => out
