@@ -53,6 +53,24 @@ pub struct Recovery {
     pub straggler: Option<u32>,
     /// The kernel told the slots so long after its start.
     pub slots_after_ms: Option<u64>,
+    /// The kernel's dlm had recovered its locks so long after its start, and granted locks again.
+    #[serde(default)]
+    pub locks_after_ms: Option<u64>,
+    /// gfs2 on this node was blocked no more so long after the start; absent: it has none, or needed nothing.
+    #[serde(default)]
+    pub file_system_after_ms: Option<u64>,
+    /// Journals of failed nodes that this node has replayed.
+    #[serde(default)]
+    pub journals: Vec<Journal>,
+}
+
+/// A journal that this node's gfs2 has replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    /// Which: the failed node's slot less one.
+    pub jid: u32,
+    /// How long that took.
+    pub took_ms: u64,
 }
 
 /// A part of a recovery.

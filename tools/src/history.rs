@@ -1,5 +1,6 @@
 //! `dlm_tool history [lockspace]`: where the time of recoveries went, and what the death of a node costs.
 
+use crate::budget::{self, Budget, Part};
 use crate::words::{duration, nodes};
 use dlmcontrol::history::{Fencing, History, Phase, PhaseKind, Recovery};
 use dlmcontrol::state::Time;
@@ -7,6 +8,8 @@ use std::fmt::Write as _;
 
 /// Width of the longest bar.
 const BAR: u64 = 40;
+/// That of the longest where there is more to read.
+const SHORT_BAR: u64 = 16;
 
 /// The text about all lockspaces or one.
 #[must_use]
@@ -24,15 +27,10 @@ pub fn history(history: &History, name: Option<&str>) -> String {
     for one in &history.fencings {
         fencing(&mut out, one, history.now);
     }
-    let last_death = recoveries.iter().rev().find(|one| !one.failed.is_empty() && ran(one));
-    if let Some(death) = last_death {
-        budget(&mut out, death, history);
+    if let Some(budget) = budget::budget(history, name) {
+        print_budget(&mut out, &budget);
     }
     out
-}
-
-fn ran(one: &Recovery) -> bool {
-    one.ended.is_some() && !one.released
 }
 
 fn recovery(out: &mut String, one: &Recovery, now: Time) {
@@ -57,8 +55,12 @@ fn recovery(out: &mut String, one: &Recovery, now: Time) {
     let barrier = one.phases.iter().rposition(|phase| phase.kind == PhaseKind::Starts);
     for (at, phase) in one.phases.iter().enumerate() {
         let ms = phase.took_ms;
-        let mut line =
-            format!("  {:12} {:>9}  {}", phase_word(phase.kind), duration_exact(ms), bar(ms, one));
+        let mut line = format!(
+            "  {:12} {:>9}  {}",
+            phase_word(phase.kind),
+            duration_exact(ms),
+            bar(ms, one.took_ms, BAR)
+        );
         // STARTs that a newer change made void have no last one.
         if phase.kind != PhaseKind::Starts || Some(at) == barrier {
             line.push_str(&phase_note(phase, one));
@@ -67,6 +69,17 @@ fn recovery(out: &mut String, one: &Recovery, now: Time) {
     }
     if let Some(after) = one.slots_after_ms {
         let _ = writeln!(out, "  {:12} {:>9}  after the start", "slots", duration_exact(after));
+    }
+    for (what, after) in
+        [("kernel locks", one.locks_after_ms), ("gfs2 goes on", one.file_system_after_ms)]
+    {
+        if let Some(after) = after {
+            let _ = writeln!(out, "  {what:12} {:>9}  after the start", duration_exact(after));
+        }
+    }
+    for journal in &one.journals {
+        let (name, took) = (format!("journal {}", journal.jid), duration_exact(journal.took_ms));
+        let _ = writeln!(out, "  {name:12} {took:>9}  replayed here");
     }
 }
 
@@ -85,8 +98,8 @@ fn duration_exact(ms: u64) -> String {
     if ms < 10_000 { format!("{ms} ms") } else { duration(ms) }
 }
 
-fn bar(ms: u64, one: &Recovery) -> String {
-    let length = ms.saturating_mul(BAR).div_ceil(one.took_ms.max(1));
+fn bar(ms: u64, all: u64, longest: u64) -> String {
+    let length = ms.saturating_mul(longest).div_ceil(all.max(1));
     "#".repeat(usize::try_from(length).unwrap_or(0))
 }
 
@@ -123,61 +136,22 @@ fn fencing(out: &mut String, one: &Fencing, now: Time) {
     }
 }
 
-/// A part of a node's death: what it is called, how long it lasts, what would shorten it.
-struct Item {
-    what: &'static str,
-    /// `None`: not known here.
-    ms: Option<u64>,
-    advice: &'static str,
-}
-
-fn budget(out: &mut String, death: &Recovery, history: &History) {
-    let spent = |kinds: &[PhaseKind]| {
-        death.phases.iter().filter(|phase| kinds.contains(&phase.kind)).map(|p| p.took_ms).sum()
-    };
-    let fencing: u64 = spent(&[PhaseKind::Fencing]);
-    let kernel: u64 = spent(&[PhaseKind::Stop, PhaseKind::KernelStart]);
-    let rest = death.took_ms.saturating_sub(fencing).saturating_sub(kernel);
-    let items = [
-        Item {
-            what: "corosync's token",
-            ms: history.token_ms,
-            advice: "totem.token in corosync.conf; too short, and busy nodes are taken for dead",
-        },
-        Item {
-            what: "corosync's consensus",
-            ms: history.consensus_ms,
-            advice: "totem.consensus in corosync.conf, which follows totem.token (1.2 times) if not set",
-        },
-        Item {
-            what: "fencing",
-            ms: Some(fencing),
-            advice: "a faster fence device or agent; post_join_delay if the node came back before it was fenced",
-        },
-        Item {
-            what: "daemons",
-            ms: Some(rest),
-            advice: "see above which node was last, and what it waited for",
-        },
-        Item {
-            what: "kernel dlm",
-            ms: Some(kernel),
-            advice: "fewer locks in use, or weights (master lines in dlm.conf) that move fewer of them",
-        },
-    ];
-    let total: u64 = items.iter().filter_map(|item| item.ms).sum();
+fn print_budget(out: &mut String, budget: &Budget) {
     let _ = writeln!(
         out,
         "\nWhat the death of a node costs lockspace {}, by the last one ({}):",
-        death.lockspace,
-        nodes(&death.failed)
+        budget.lockspace,
+        nodes(&budget.failed)
     );
-    for item in &items {
-        let time = item.ms.map_or("unknown".to_owned(), duration_exact);
-        let _ = writeln!(out, "  {:20} {time:>9}", item.what);
+    for Part { of, ms, share, setting } in &budget.parts {
+        let time = ms.map_or("unknown".to_owned(), duration_exact);
+        let bar = bar(ms.unwrap_or(0), budget.total_ms, SHORT_BAR);
+        let words = of.words();
+        let _ = writeln!(out, "  {words:20} {time:>9}  {bar:16} {share:>3} %  {setting}");
     }
-    let _ = writeln!(out, "  {:20} {:>9}", "together", duration_exact(total));
-    if let Some(most) = items.iter().max_by_key(|item| item.ms) {
-        let _ = writeln!(out, "Most of it is {}. To shorten it: {}.", most.what, most.advice);
+    let _ = writeln!(out, "  {:20} {:>9}", "together", duration_exact(budget.total_ms));
+    if let Some(most) = budget.parts.iter().max_by_key(|part| part.ms) {
+        let (words, advice) = (most.of.words(), most.of.advice());
+        let _ = writeln!(out, "Most of it is {words}. To shorten it: {advice}.");
     }
 }

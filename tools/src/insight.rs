@@ -20,10 +20,10 @@ impl Tool<'_> {
         let json = invocation.options.json;
         match &invocation.command {
             Command::Check(name) => self.check(&client, name.as_deref(), json),
-            Command::History(_) if json => self.shown(client.history(), |of| Some(json::print(of))),
             Command::History(name) => {
                 let name = name.as_deref().map(String::from_utf8_lossy);
-                self.shown(client.history(), |of| Some(history::history(of, name.as_deref())))
+                let print = if json { json::history } else { history::history };
+                self.shown(client.history(), |of| Some(print(of, name.as_deref())))
             }
             Command::Explain(name) if !json => self.explain(&client, name.as_deref()),
             Command::Status | Command::Explain(_) => {

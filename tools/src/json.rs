@@ -1,6 +1,8 @@
 //! `dlm_tool --json`: what queries print for programs. All of it begins with the version of the schema (docs/json.md).
 
+use crate::budget::{self, Budget};
 use crate::check::Verdict;
+use dlmcontrol::history::History;
 use dlmcontrol::state::{Lockspace, SCHEMA_VERSION, State, Time};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -35,6 +37,14 @@ struct Checked<'a> {
     text: &'a str,
 }
 
+/// `history`.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    history: &'a History,
+    budget: Option<Budget>,
+}
+
 /// A document as it is printed.
 #[must_use]
 pub fn print(document: &impl Serialize) -> String {
@@ -52,6 +62,15 @@ pub fn lockspaces(state: &State, name: Option<&str>) -> Option<String> {
     }
     let now = state.now;
     Some(print(&Lockspaces { schema_version: SCHEMA_VERSION, now, lockspaces }))
+}
+
+/// `history`, of all lockspaces or of one.
+#[must_use]
+pub fn history(history: &History, name: Option<&str>) -> String {
+    let budget = budget::budget(history, name);
+    let mut history = history.clone();
+    history.recoveries.retain(|one| name.is_none_or(|name| one.lockspace == name));
+    print(&Told { history: &history, budget })
 }
 
 /// `dump_config`.

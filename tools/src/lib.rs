@@ -4,6 +4,7 @@
 //! compared to what the C tools print without a daemon or a kernel.
 
 pub mod args;
+pub mod budget;
 pub mod check;
 pub mod commands;
 pub mod device;

@@ -2,9 +2,9 @@
 
 use crate::args::{Command, Invocation, Options};
 use crate::device::{Creation, Devices};
+use crate::insight::PATIENCE;
 use crate::listing::{self, Listed, Nodes};
 use crate::lockdebug::{self, Active, DebugFiles, Report, View};
-use crate::insight::PATIENCE;
 use crate::lockdump;
 use crate::watch;
 use dlmcontrol::client::{Client, Error};

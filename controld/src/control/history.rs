@@ -5,7 +5,7 @@ use dlm_core::effect::Moment;
 use dlm_core::snapshot::Wait;
 use dlm_core::types::{Instant, LockspaceName, NodeId};
 use dlmcontrol::history as document;
-use dlmcontrol::history::PhaseKind;
+use dlmcontrol::history::{Journal, PhaseKind};
 use dlmcontrol::state::{SCHEMA_VERSION, State, Time};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +18,9 @@ const PHASES_MAX: usize = 256;
 
 /// Fencings that are kept.
 const FENCINGS_MAX: usize = 128;
+
+/// Journals of one recovery that are kept: one a failed node.
+const JOURNALS_MAX: usize = 128;
 
 /// Agents of one fencing that are kept.
 const AGENTS_MAX: usize = 16;
@@ -67,6 +70,29 @@ impl History {
     /// Something has happened.
     pub fn note(&self, now: Instant, moment: &Moment) {
         self.lock().note(now, moment);
+    }
+
+    /// The kernel's dlm has recovered the locks of a lockspace.
+    pub fn locks_recovered(&self, now: Instant, lockspace: &LockspaceName) {
+        self.lock().after_start(lockspace, now, |told, ms| {
+            told.locks_after_ms.get_or_insert(ms);
+        });
+    }
+
+    /// gfs2 has replayed a failed node's journal.
+    pub fn journal_replayed(&self, now: Instant, lockspace: &LockspaceName, journal: Journal) {
+        self.lock().after_start(lockspace, now, |told, _| {
+            if told.journals.len() < JOURNALS_MAX {
+                told.journals.push(journal);
+            }
+        });
+    }
+
+    /// gfs2 goes on.
+    pub fn file_system_unblocked(&self, now: Instant, lockspace: &LockspaceName) {
+        self.lock().after_start(lockspace, now, |told, ms| {
+            told.file_system_after_ms.get_or_insert(ms);
+        });
     }
 
     /// The document.
@@ -177,7 +203,9 @@ impl Records {
                 });
                 self.totals.forget(lockspace);
             }
-            Moment::Slots { lockspace, .. } => self.slots(lockspace, now),
+            Moment::Slots { lockspace, .. } => self.after_start(lockspace, now, |told, ms| {
+                told.slots_after_ms.get_or_insert(ms);
+            }),
             Moment::FenceNeeded { victim, actor } => self.fence_needed(*victim, *actor, now),
             Moment::AgentStarted { victim, device } => self.with_fencing(*victim, |one| {
                 if one.agents.len() < AGENTS_MAX {
@@ -240,12 +268,18 @@ impl Records {
         }
     }
 
-    fn slots(&mut self, lockspace: &LockspaceName, now: Instant) {
+    /// Something that follows the start of the lockspace's last recovery, and how long after it. What belongs to an
+    /// earlier start comes while a newer change is on, and is passed over.
+    fn after_start(
+        &mut self,
+        lockspace: &LockspaceName,
+        now: Instant,
+        act: impl FnOnce(&mut document::Recovery, u64),
+    ) {
         let mut known = self.recoveries.iter_mut().rev();
-        if let Some(one) = known.find(|one| one.lockspace == *lockspace) {
-            if let (Some(ended), None) = (one.ended, one.told.slots_after_ms) {
-                one.told.slots_after_ms = Some(now.millis_since(ended));
-            }
+        let newest = known.find(|one| one.lockspace == *lockspace);
+        if let Some((one, ended)) = newest.and_then(|one| one.ended.map(|ended| (one, ended))) {
+            act(&mut one.told, now.millis_since(ended));
         }
     }
 
@@ -355,5 +389,51 @@ impl Recovery {
         let last = told.starts.iter().max_by_key(|start| start.after_ms);
         told.straggler = last.filter(|start| start.after_ms > 0).map(|start| start.node);
         told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * NANOS_PER_MS)
+    }
+
+    fn nodes(ids: &[u32]) -> BTreeSet<NodeId> {
+        ids.iter().filter_map(|id| NodeId::new(*id)).collect()
+    }
+
+    #[test]
+    fn what_the_kernel_says_after_a_start_belongs_to_that_recovery() {
+        let fs = LockspaceName::new(b"fs").unwrap();
+        let history = History::default();
+        let changed = |failed: &[u32]| Moment::Changed {
+            lockspace: fs.clone(),
+            members: nodes(&[1, 2]),
+            joined: nodes(&[]),
+            left: nodes(&[]),
+            failed: nodes(failed),
+        };
+        let started = Moment::Started { lockspace: fs.clone(), members: nodes(&[1, 2]) };
+        history.note(at(1_000), &changed(&[3]));
+        // Of a start before that.
+        history.locks_recovered(at(1_010), &fs);
+        history.note(at(1_500), &started);
+        history.locks_recovered(at(1_590), &fs);
+        history.journal_replayed(at(1_900), &fs, Journal { jid: 2, took_ms: 300 });
+        history.file_system_unblocked(at(1_950), &fs);
+        // Another lockspace, and another start's.
+        history.file_system_unblocked(at(1_960), &LockspaceName::new(b"t1").unwrap());
+        history.note(at(3_000), &changed(&[]));
+        history.file_system_unblocked(at(3_010), &fs);
+        history.note(at(3_100), &started);
+        let told = history.document(Time { boot_ms: 4_000, wall_ms: 0 }).recoveries;
+        assert_eq!(told.len(), 2);
+        let (first, second) = (&told[0], &told[1]);
+        assert_eq!((first.took_ms, first.locks_after_ms), (500, Some(90)));
+        assert_eq!(first.file_system_after_ms, Some(450));
+        assert_eq!(first.journals, [Journal { jid: 2, took_ms: 300 }]);
+        assert_eq!((second.locks_after_ms, second.file_system_after_ms), (None, None));
     }
 }

@@ -4,14 +4,14 @@ use super::Clients;
 use crate::cluster::Cluster;
 use crate::cluster::corosync::{self, Configuration, Corosync, CorosyncError};
 use crate::config::{Config, Key, Origin};
-use crate::control::{self, Published};
-use crate::driver::{Driver, Inputs, Outputs};
+use crate::control::{self, History, Published};
+use crate::driver::{Driver, Inputs, Outputs, clock};
 use crate::feed::{Feed, both};
 use crate::fence::{AgentRequest, Purpose, run};
 use crate::kernel::attributes::{ClusterAttributes, Protocol};
 use crate::kernel::configfs::CommOptions;
 use crate::kernel::error::{KernelError, Operation};
-use crate::kernel::kmsg::{KernelLog, forward_kernel_log};
+use crate::kernel::kmsg::{KernelLog, Progress, Step, forward_kernel_log};
 use crate::kernel::misc::{self, DEADLINE};
 use crate::kernel::plockdev::{RateLimit, Requests, Results};
 use crate::kernel::real::RealKernel;
@@ -27,6 +27,7 @@ use dlm_core::Core;
 use dlm_core::event::{AgentOutcome, Event, Token};
 use dlm_core::options::{Setup, Switch};
 use dlm_core::types::{LockspaceName, NodeId};
+use dlmcontrol::history::Journal;
 use dlmcontrol::state::DaemonPhase;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -124,7 +125,8 @@ async fn connect(
     let phase = |phase| {
         published.send_modify(|shown| Arc::make_mut(shown).phase = phase);
     };
-    let seams = open_seams(&config, logger, &phase).await?;
+    let shown = Shown { logger, phase: &phase, history: &clients.history };
+    let seams = open_seams(&config, &shown).await?;
     clients.listener.set_nonblocking(true).map_err(StartError::Socket)?;
     let listener =
         tokio::net::UnixListener::from_std(clients.listener).map_err(StartError::Socket)?;
@@ -156,23 +158,23 @@ async fn connect(
     Ok((driver, inputs, seams.devices))
 }
 
+/// Where the start tells how it gets on, and what is seen later goes.
+struct Shown<'a> {
+    logger: &'a Logger,
+    phase: &'a dyn Fn(DaemonPhase),
+    history: &'a History,
+}
+
 #[cfg(not(feature = "testbed"))]
-async fn open_seams(
-    config: &Config,
-    logger: &Logger,
-    phase: &impl Fn(DaemonPhase),
-) -> Result<Seams, StartError> {
-    open_real_seams(config, logger, phase).await
+async fn open_seams(config: &Config, shown: &Shown<'_>) -> Result<Seams, StartError> {
+    open_real_seams(config, shown).await
 }
 
 #[cfg(feature = "testbed")]
-async fn open_seams(
-    config: &Config,
-    logger: &Logger,
-    phase: &impl Fn(DaemonPhase),
-) -> Result<Seams, StartError> {
+async fn open_seams(config: &Config, shown: &Shown<'_>) -> Result<Seams, StartError> {
+    let Shown { logger, phase, .. } = *shown;
     let Some(place) = crate::testbed::place() else {
-        return open_real_seams(config, logger, phase).await;
+        return open_real_seams(config, shown).await;
     };
     let (cluster_events, from_cluster) = mpsc::channel(EVENTS_WAITING_MAX);
     let mut from_cluster: Box<dyn Feed> = Box::new(from_cluster);
@@ -222,11 +224,8 @@ async fn open_seams(
 }
 
 /// Corosync and this machine's kernel.
-async fn open_real_seams(
-    config: &Config,
-    logger: &Logger,
-    phase: &impl Fn(DaemonPhase),
-) -> Result<Seams, StartError> {
+async fn open_real_seams(config: &Config, shown: &Shown<'_>) -> Result<Seams, StartError> {
+    let Shown { logger, phase, history } = *shown;
     let root = Root::default();
     let corosync::Started { mut cluster, incoming, configuration } =
         connect_corosync(logger).await?;
@@ -241,7 +240,8 @@ async fn open_real_seams(
         Arc::new(move |line| logger.line(&line))
     };
     let (kernel_events, from_kernel) = mpsc::channel(EVENTS_WAITING_MAX);
-    let monitor = prepare_kernel(&root, config, &configuration, &sink, &kernel_events).await?;
+    let telling = (&sink, history);
+    let monitor = prepare_kernel(&root, config, &configuration, telling, &kernel_events).await?;
     let (results, plocks) = open_plocks(&root, config, logger, &sink, configuration.local)?;
     let comms = comm_options(config, &configuration);
     let (kernel, completions) = RealKernel::new(root, comms, sink, results)?;
@@ -372,7 +372,7 @@ async fn prepare_kernel(
     root: &Root,
     config: &Config,
     configuration: &Configuration,
-    sink: &LogSink,
+    (sink, history): (&LogSink, &History),
     events: &mpsc::Sender<Event>,
 ) -> Result<OwnedFd, StartError> {
     misc::wait_for_devices(root, DEADLINE, sink).await?;
@@ -385,7 +385,9 @@ async fn prepare_kernel(
     spawn_vital("uevents", watch_uevents, events);
     match KernelLog::open(root) {
         Ok(log) => {
-            let watch = forward_kernel_log(log, events.clone());
+            let history = history.clone();
+            let note = move |progress| note_progress(&history, &progress);
+            let watch = forward_kernel_log(log, events.clone(), note);
             tokio::spawn(async move {
                 if let Err(error) = watch.await {
                     tracing::error!("slots stay predictions from now on: {error}");
@@ -395,6 +397,17 @@ async fn prepare_kernel(
         Err(error) => tracing::error!("slots stay predictions: {error}"),
     }
     Ok(monitor)
+}
+
+fn note_progress(history: &History, Progress { lockspace, step }: &Progress) {
+    let now = clock::now().mono;
+    match *step {
+        Step::LocksRecovered => history.locks_recovered(now, lockspace),
+        Step::JournalReplayed { jid, took_ms } => {
+            history.journal_replayed(now, lockspace, Journal { jid, took_ms });
+        }
+        Step::FileSystemUnblocked => history.file_system_unblocked(now, lockspace),
+    }
 }
 
 /// A task without which the daemon would miss what the kernel wants: its end is the daemon's.

@@ -9,7 +9,7 @@ const NANOS: u64 = 1_000_000_000;
 
 /// Both clocks now. Linux has both: a failing call would read as the epoch. Of the wall clock only seconds are wanted,
 /// which its coarse form has without a look at the hardware.
-pub(super) fn now() -> Now {
+pub(crate) fn now() -> Now {
     let read = |clock: ClockId| {
         clock_gettime(clock).map(|time| {
             let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);

@@ -5,7 +5,7 @@
 
 mod agents;
 mod children;
-mod clock;
+pub(crate) mod clock;
 mod inputs;
 mod run;
 mod timeline;

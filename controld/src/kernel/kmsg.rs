@@ -1,7 +1,11 @@
-//! The kernel's log: the line with which the dlm tells the slots of a lockspace (spec/gfs-control.md section 5).
+//! The kernel's log: the line with which the dlm tells the slots of a lockspace (spec/gfs-control.md section 5), and those
+//! that say how the rest of a recovery went on behind the daemon's back.
 //!
 //! ```text
 //! 6,1234,98765432,-;dlm: fs: generation 2 slots 2 1:2 2:1
+//! 6,1235,98765433,-;dlm: fs: dlm_recover 5 generation 2 done: 96 ms
+//! 6,1236,98765434,-;gfs2: fsid=cluster:fs.0: jid=2: Journal replayed in 379ms [jlck:1ms, jhead:366ms, tlck:0ms, replay:11ms]
+//! 6,1237,98765435,-;gfs2: fsid=cluster:fs.0: recover generation 2 done
 //! ```
 //! The kernel builds the list in 128 bytes and cuts it there, so a long list comes incomplete: what is reported then are
 //! the entries that are surely whole, fewer than the line's own count.
@@ -83,57 +87,133 @@ impl KernelLog {
     }
 }
 
-/// Turn the dlm's lines about slots into events until nobody listens any more.
+/// Turn the dlm's lines about slots into events until nobody listens any more; `note` is told of the others.
 ///
 /// # Errors
 /// The device cannot be read any more.
 pub async fn forward_kernel_log(
     mut log: KernelLog,
     events: mpsc::Sender<Event>,
+    note: impl Fn(Progress),
 ) -> Result<(), KernelError> {
     loop {
-        if let Some(line) = parse(log.record().await?) {
-            let SlotsLine { lockspace, generation, slots } = line;
-            if events.send(Event::Slots { lockspace, generation, slots }).await.is_err() {
-                return Ok(());
+        let slots = match parse(log.record().await?) {
+            Some(Line::Slots { lockspace, generation, slots }) => {
+                Event::Slots { lockspace, generation, slots }
             }
+            Some(Line::Progress(progress)) => {
+                note(progress);
+                continue;
+            }
+            None => continue,
+        };
+        if events.send(slots).await.is_err() {
+            return Ok(());
         }
     }
 }
 
-/// The dlm's line about slots.
+/// A line that means something here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SlotsLine {
-    /// Which.
+pub enum Line {
+    /// The dlm's line about slots.
+    Slots {
+        /// Which.
+        lockspace: LockspaceName,
+        /// The kernel's generation of the map.
+        generation: u32,
+        /// Who holds which slot.
+        slots: Vec<(Slot, NodeId)>,
+    },
+    /// For those who want to know where the time of a recovery went; nothing is decided by it.
+    Progress(Progress),
+}
+
+/// What the kernel does after the daemon has started a lockspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Of which lockspace.
     pub lockspace: LockspaceName,
-    /// The kernel's generation of the map.
-    pub generation: u32,
-    /// Who holds which slot.
-    pub slots: Vec<(Slot, NodeId)>,
+    /// What.
+    pub step: Step,
+}
+
+/// A step of the kernel's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The dlm has recovered its locks, and grants again.
+    LocksRecovered,
+    /// This node's gfs2 has replayed a journal.
+    JournalReplayed {
+        /// Whose: the failed node's slot less one.
+        jid: u32,
+        /// How long that took.
+        took_ms: u64,
+    },
+    /// This node's gfs2 is blocked no more.
+    FileSystemUnblocked,
 }
 
 /// The meaning of a record; `None` for every other one.
 #[must_use]
-pub fn parse(record: &[u8]) -> Option<SlotsLine> {
+pub fn parse(record: &[u8]) -> Option<Line> {
     let (prefix, rest) = split_at(record, b";")?;
     let priority: u32 = decimal(prefix.split(|byte| *byte == b',').next()?)?;
     if priority > KERNEL_PRIORITY_MAX {
         return None;
     }
     // Lines after the first are the record's dictionary.
-    let text = rest.split(|byte| *byte == b'\n').next()?.strip_prefix(b"dlm: ")?;
-    // A lockspace's name may hold anything, so the end of the line decides.
-    const MARK: &[u8] = b": generation ";
-    let mark = text.windows(MARK.len()).rposition(|window| window == MARK)?;
-    let lockspace = LockspaceName::new(&unescape(text.get(..mark)?))?;
-    let (generation, rest) = split_at(text.get(mark + MARK.len()..)?, b" slots ")?;
+    let text = rest.split(|byte| *byte == b'\n').next()?;
+    if let Some(text) = text.strip_prefix(b"dlm: ") {
+        return slots_line(text).or_else(|| locks_recovered(text));
+    }
+    file_system(text.strip_prefix(b"gfs2: fsid=")?)
+}
+
+/// `fs: generation 2 slots 2 1:2 2:1`
+fn slots_line(text: &[u8]) -> Option<Line> {
+    let (name, rest) = split_last(text, b": generation ")?;
+    let lockspace = LockspaceName::new(&unescape(name))?;
+    let (generation, rest) = split_at(rest, b" slots ")?;
     let generation = decimal(generation)?;
     let (count, list) = match split_at(rest, b" ") {
         Some((count, list)) => (count, list),
         None => (rest, &b""[..]),
     };
     let slots = slots(decimal(count)?, list)?;
-    Some(SlotsLine { lockspace, generation, slots })
+    Some(Line::Slots { lockspace, generation, slots })
+}
+
+/// `fs: dlm_recover 5 generation 2 done: 96 ms`
+fn locks_recovered(text: &[u8]) -> Option<Line> {
+    let (name, rest) = split_last(text, b": dlm_recover ")?;
+    let (_, time) = split_at(rest, b" done: ")?;
+    time.strip_suffix(b" ms")?;
+    progress(name, Step::LocksRecovered)
+}
+
+/// `cluster:fs.0: recover generation 2 done`, `cluster:fs.0: jid=2: Journal replayed in 379ms [...]`
+fn file_system(text: &[u8]) -> Option<Line> {
+    if let Some((mount, rest)) = split_last(text, b": recover generation ") {
+        rest.strip_suffix(b" done")?;
+        return progress(lockspace_of(mount)?, Step::FileSystemUnblocked);
+    }
+    let (mount, rest) = split_last(text, b": jid=")?;
+    let (jid, rest) = split_at(rest, b": Journal replayed in ")?;
+    let (took, _) = split_at(rest, b"ms")?;
+    let (jid, took_ms) = (decimal(jid)?, decimal(took)?);
+    progress(lockspace_of(mount)?, Step::JournalReplayed { jid, took_ms })
+}
+
+fn progress(name: &[u8], step: Step) -> Option<Line> {
+    let lockspace = LockspaceName::new(&unescape(name))?;
+    Some(Line::Progress(Progress { lockspace, step }))
+}
+
+/// gfs2 names a mount `CLUSTER:LOCKSPACE.JOURNAL`.
+fn lockspace_of(mount: &[u8]) -> Option<&[u8]> {
+    let (_, rest) = split_at(mount, b":")?;
+    split_last(rest, b".").map(|(name, _)| name)
 }
 
 /// `1:2 2:1`, of which the kernel says that it has `count` entries.
@@ -162,6 +242,12 @@ fn decimal<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
 /// What is before and behind the first occurrence.
 fn split_at<'a>(text: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     let at = text.windows(mark.len()).position(|window| window == mark)?;
+    Some((text.get(..at)?, text.get(at + mark.len()..)?))
+}
+
+/// What is before and behind the last occurrence: a lockspace's name may hold anything, so the end of the line decides.
+fn split_last<'a>(text: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let at = text.windows(mark.len()).rposition(|window| window == mark)?;
     Some((text.get(..at)?, text.get(at + mark.len()..)?))
 }
 
@@ -203,31 +289,35 @@ mod tests {
             .collect()
     }
 
+    /// Lockspace, generation and slots of a line about slots.
+    fn slots_of(record: &[u8]) -> (LockspaceName, u32, Vec<(Slot, NodeId)>) {
+        match parse(record) {
+            Some(Line::Slots { lockspace, generation, slots }) => (lockspace, generation, slots),
+            other => panic!("{}: {other:?}", String::from_utf8_lossy(record)),
+        }
+    }
+
     #[test]
     fn slots_are_read_with_generation_and_lockspace() {
-        let line =
-            parse(b"6,1234,98765432,-;dlm: fs: generation 2 slots 2 1:2 2:1\n SUBSYSTEM=dlm\n")
-                .unwrap();
-        assert_eq!(line.lockspace, LockspaceName::new(b"fs").unwrap());
-        assert_eq!(line.generation, 2);
-        assert_eq!(line.slots, of(&[(1, 2), (2, 1)]));
-        assert_eq!(parse(b"6,1,2,-;dlm: fs: generation 3 slots 0\n").unwrap().slots, of(&[]));
+        let record = b"6,1234,98765432,-;dlm: fs: generation 2 slots 2 1:2 2:1\n SUBSYSTEM=dlm\n";
+        let fs = LockspaceName::new(b"fs").unwrap();
+        assert_eq!(slots_of(record), (fs.clone(), 2, of(&[(1, 2), (2, 1)])));
+        assert_eq!(slots_of(b"6,1,2,-;dlm: fs: generation 3 slots 0\n"), (fs, 3, of(&[])));
     }
 
     #[test]
     fn a_name_may_hold_anything() {
-        let line =
-            parse(b"6,1,2,-;dlm: a: generation 1 slots b\\xff\\x5c: generation 7 slots 1 1:1\n")
-                .unwrap();
-        assert_eq!(line.lockspace, LockspaceName::new(b"a: generation 1 slots b\xff\\").unwrap());
-        assert_eq!(line.generation, 7);
+        let (lockspace, generation, _) =
+            slots_of(b"6,1,2,-;dlm: a: generation 1 slots b\\xff\\x5c: generation 7 slots 1 1:1\n");
+        assert_eq!(lockspace, LockspaceName::new(b"a: generation 1 slots b\xff\\").unwrap());
+        assert_eq!(generation, 7);
     }
 
     #[test]
     fn a_cut_list_loses_its_last_entry() {
         let all: String = (1..=40).map(|slot| format!(" {slot}:{slot}")).collect();
         let record = format!("6,1,2,-;dlm: fs: generation 2 slots 40{}\n", &all[..127]);
-        let slots = parse(record.as_bytes()).unwrap().slots;
+        let (_, _, slots) = slots_of(record.as_bytes());
         let expected: Vec<_> = (1..=slots.len())
             .map(|slot| (slot.try_into().unwrap(), slot.try_into().unwrap()))
             .collect();
@@ -236,9 +326,31 @@ mod tests {
     }
 
     #[test]
+    fn steps_of_a_recovery_are_read_as_kernel_6_1_writes_them() {
+        let replayed = Step::JournalReplayed { jid: 2, took_ms: 379 };
+        for (text, name, step) in [
+            ("dlm: fs: dlm_recover 23 generation 12 done: 96 ms", "fs", Step::LocksRecovered),
+            ("dlm: a.b: dlm_recover 1 generation 1 done: 4 ms", "a.b", Step::LocksRecovered),
+            ("gfs2: fsid=lab:fs.0: jid=2: Journal replayed in 379ms [jlck:1ms]", "fs", replayed),
+            ("gfs2: fsid=lab:fs.1: recover generation 12 done", "fs", Step::FileSystemUnblocked),
+            ("gfs2: fsid=lab:a.b.12: recover generation 1 done", "a.b", Step::FileSystemUnblocked),
+        ] {
+            let lockspace = LockspaceName::new(name.as_bytes()).unwrap();
+            let told = parse(format!("6,1,2,-;{text}\n").as_bytes());
+            assert_eq!(told, Some(Line::Progress(Progress { lockspace, step })), "{text}");
+        }
+    }
+
+    #[test]
     fn other_lines_are_passed_over() {
         for other in [
-            &b"6,1,2,-;dlm: fs: recover 1\n"[..],
+            &b"6,1,2,-;dlm: fs: dlm_recover 23\n"[..],
+            b"6,1,2,-;dlm: fs: dlm_recover 23 error -4\n",
+            b"6,1,2,-;gfs2: fsid=lab:fs.0: recover generation 12 jid 2\n",
+            b"6,1,2,-;gfs2: fsid=lab:fs.0: jid=2: Journal head lookup took 366ms\n",
+            b"6,1,2,-;gfs2: fsid=vdb: jid=2: Journal replayed in 379ms [jlck:1ms]\n",
+            b"14,1,2,-;gfs2: fsid=lab:fs.0: recover generation 12 done\n",
+            b"6,1,2,-;dlm: fs: recover 1\n",
             b"6,1,2,-;gfs2: fs: generation 2 slots 1 1:1\n",
             b"6,1,2,-;dlm: fs: generation 2 slots 2 1:1\n",
             b"6,1,2,-;dlm: fs: generation 2 slots 1 0:1\n",
@@ -253,12 +365,18 @@ mod tests {
 
     #[test]
     fn no_cut_or_changed_record_panics() {
-        let whole = b"6,1234,98765432,-;dlm: fs\\xff: generation 2 slots 2 1:2 2:1\n";
-        for length in 0..whole.len() {
-            fuzz_kmsg(&whole[..length]);
-            let mut changed = whole.to_vec();
-            changed[length] ^= 0x3d;
-            fuzz_kmsg(&changed);
+        for whole in [
+            &b"6,1234,98765432,-;dlm: fs\\xff: generation 2 slots 2 1:2 2:1\n"[..],
+            b"6,1,2,-;dlm: fs: dlm_recover 23 generation 12 done: 96 ms\n",
+            b"6,1,2,-;gfs2: fsid=lab:fs.0: jid=2: Journal replayed in 379ms [jlck:1ms]\n",
+            b"6,1,2,-;gfs2: fsid=lab:fs.0: recover generation 12 done\n",
+        ] {
+            for length in 0..whole.len() {
+                fuzz_kmsg(&whole[..length]);
+                let mut changed = whole.to_vec();
+                changed[length] ^= 0x3d;
+                fuzz_kmsg(&changed);
+            }
         }
     }
 
