@@ -9,6 +9,10 @@ INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 UNITDIR ?= $(PREFIX)/lib/systemd/system
+# Where each shell looks for what packages bring; Debian's zsh also in $(PREFIX)/share/zsh/vendor-completions.
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 UDEVRULESDIR ?= $(PREFIX)/lib/udev/rules.d
 MODULESLOADDIR ?= $(PREFIX)/lib/modules-load.d
 # The unit reads both; each distribution knows one.
@@ -87,7 +91,8 @@ install: ## what `make build` made, with units and rules, to DESTDIR= and PREFIX
 	install -d '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(UNITDIR)' '$(DESTDIR)$(UDEVRULESDIR)' \
 		'$(DESTDIR)$(MODULESLOADDIR)' '$(DESTDIR)$(dir $(ENVFILE))' \
 		'$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(PKGCONFIGDIR)' \
-		'$(DESTDIR)$(MANDIR)/man5' '$(DESTDIR)$(MANDIR)/man8'
+		'$(DESTDIR)$(MANDIR)/man5' '$(DESTDIR)$(MANDIR)/man8' \
+		'$(DESTDIR)$(BASHDIR)' '$(DESTDIR)$(ZSHDIR)' '$(DESTDIR)$(FISHDIR)'
 	for program in $(PROGRAMS); do \
 		install -m 0755 "$(RELEASE)/$$program" '$(DESTDIR)$(SBINDIR)' || exit 1; \
 	done
@@ -106,6 +111,9 @@ install: ## what `make build` made, with units and rules, to DESTDIR= and PREFIX
 	for page in $(MANUALS_INSTALLED); do \
 		install -m 0644 "contrib/man/$${page##*/}" "$(DESTDIR)$(MANDIR)/$$page" || exit 1; \
 	done
+	install -m 0644 contrib/completions/dlm_tool.bash '$(DESTDIR)$(BASHDIR)/dlm_tool'
+	install -m 0644 contrib/completions/_dlm_tool '$(DESTDIR)$(ZSHDIR)'
+	install -m 0644 contrib/completions/dlm_tool.fish '$(DESTDIR)$(FISHDIR)'
 	test -e '$(DESTDIR)$(ENVFILE)' || install -m 0644 contrib/sysconfig/dlm '$(DESTDIR)$(ENVFILE)'
 
 uninstall: ## removes what install put there, but not the options in its environment file
@@ -113,7 +121,8 @@ uninstall: ## removes what install put there, but not the options in its environ
 		'$(DESTDIR)$(UDEVRULESDIR)/51-dlm.rules' '$(DESTDIR)$(MODULESLOADDIR)/dlm.conf' \
 		$(patsubst %,'$(DESTDIR)$(LIBDIR)/%',$(LIBRARY) $(LIBRARY_LINKS)) \
 		'$(DESTDIR)$(INCLUDEDIR)/libdlmcontrol.h' '$(DESTDIR)$(PKGCONFIGDIR)/libdlmcontrol.pc' \
-		$(MANUALS_INSTALLED:%='$(DESTDIR)$(MANDIR)/%')
+		$(MANUALS_INSTALLED:%='$(DESTDIR)$(MANDIR)/%') \
+		'$(DESTDIR)$(BASHDIR)/dlm_tool' '$(DESTDIR)$(ZSHDIR)/_dlm_tool' '$(DESTDIR)$(FISHDIR)/dlm_tool.fish'
 
 clean: ## removes everything that was built, virtual machines' images included
 	$(CARGO) clean
