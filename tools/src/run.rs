@@ -23,6 +23,13 @@ const UUID_MAX: usize = 63;
 /// The exit code of -1, which the C tool passes on from its libraries.
 const EXIT_FAILED: u8 = 255;
 
+/// Where the C tool leaves its user with nothing, or with a success.
+const NO_DAEMON: &str = "dlm_controld does not run here: `systemctl status dlm`, or what pacemaker says of its resource (`pcs status`)";
+
+/// Behind a `done` that means nothing: the C tool leaves its user with that.
+const RUN_BY_NOBODY: &str =
+    "no node has run it: the daemon here sees no other node (`dlm_tool status` shows members)";
+
 /// Whom to ask and where to look.
 #[derive(Clone, Debug)]
 pub struct Environment {
@@ -32,6 +39,17 @@ pub struct Environment {
     pub devices: Devices,
     /// The kernel's debug files of dlm.
     pub debug: PathBuf,
+    /// Whether somebody reads who may be helped, and not a program that may be confused.
+    pub hints: Hints,
+}
+
+/// Whether there is more to say than the C tool says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hints {
+    /// On standard error.
+    Given,
+    /// Nothing.
+    Left,
 }
 
 impl Default for Environment {
@@ -40,6 +58,7 @@ impl Default for Environment {
             client: Client::new(),
             devices: Devices::default(),
             debug: "/sys/kernel/debug/dlm".into(),
+            hints: Hints::Left,
         }
     }
 }
@@ -60,6 +79,18 @@ impl Tool<'_> {
     /// # Errors
     /// Writing to stdout or stderr.
     pub fn run(&mut self, invocation: &Invocation) -> io::Result<u8> {
+        let code = self.carry_out(invocation)?;
+        if self.environment.hints == Hints::Given && asks_as_in_c(invocation) {
+            let asked = self.environment.client.status();
+            if asked.is_err_and(|error| error.is_not_running()) {
+                self.out.flush()?;
+                writeln!(self.err, "{NO_DAEMON}")?;
+            }
+        }
+        Ok(code)
+    }
+
+    fn carry_out(&mut self, invocation: &Invocation) -> io::Result<u8> {
         let client = &self.environment.client;
         let options = &invocation.options;
         if options.json {
@@ -275,6 +306,7 @@ impl Tool<'_> {
             (proto::RUN_FAILED, "failed "),
         ];
         self.out.flush()?;
+        let nobody = flags == proto::RUN_CHECK_CLEAR && self.is_for_nobody(uuid);
         // Seen with the C tool: a negative time waits until the command is done.
         let wait = u64::try_from(options.wait).map_or(Duration::MAX, Duration::from_secs);
         let flags = i32::try_from(flags).unwrap_or_default();
@@ -286,7 +318,53 @@ impl Tool<'_> {
         let words: String =
             WORDS.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, word)| *word).collect();
         writeln!(self.out, "check_status: {words}")?;
+        if nobody && bits & proto::RUN_DONE != 0 {
+            writeln!(self.err, "{RUN_BY_NOBODY}")?;
+        }
         Ok(code)
+    }
+
+    /// Whether a command was given to no node. To be asked before its record is cleared.
+    fn is_for_nobody(&self, uuid: &[u8]) -> bool {
+        let head = [b"run_uuid ", cut(uuid, UUID_MAX), b" "].concat();
+        let records = self.environment.client.dump_run().unwrap_or_default();
+        let record = records.split(|byte| *byte == b'\n').find(|line| line.starts_with(&head));
+        record.is_some_and(|line| {
+            String::from_utf8_lossy(line).contains(" need_replies 0 reply_count 0 fail_count 0 ")
+        })
+    }
+}
+
+/// Commands that ask the daemon and say of a missing one what the C tool says.
+const fn asks_as_in_c(invocation: &Invocation) -> bool {
+    if invocation.options.json {
+        return false;
+    }
+    match &invocation.command {
+        Command::Ls(_)
+        | Command::Status
+        | Command::Dump
+        | Command::DumpConfig
+        | Command::ReloadConfig
+        | Command::SetConfig(_)
+        | Command::LogPlock
+        | Command::Plocks(_)
+        | Command::FenceAck(_)
+        | Command::Run(_)
+        | Command::RunStart(_)
+        | Command::RunCheck(_)
+        | Command::RunCancel(_)
+        | Command::RunList => true,
+        Command::Join(_)
+        | Command::Leave(_)
+        | Command::JoinLeave(_)
+        | Command::LockDebug(_)
+        | Command::LockDump(_)
+        | Command::DeadlockCheck(_)
+        | Command::Check(_)
+        | Command::History(_)
+        | Command::Explain(_)
+        | Command::Watch => false,
     }
 }
 

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use dlm_tools::args::{self, Parsed};
-use dlm_tools::run::{Environment, Tool};
+use dlm_tools::run::{Environment, Hints, Tool};
 use dlm_tools::usage;
 use dlmcontrol::Client;
 use std::io::{Read as _, Write as _};
@@ -143,5 +143,21 @@ fn without_a_daemon_texts_and_codes_are_those_of_the_c_tool() {
     for (line, out, err, code) in cases {
         let expected = (out.as_bytes().to_vec(), err.as_bytes().to_vec(), code);
         assert_eq!(run(line, &environment), expected, "{line}");
+    }
+}
+
+/// The line that helps is for those who read it: what programs see is that of the C tool.
+#[test]
+fn reader_is_told_that_there_is_no_daemon() {
+    let nobody: &[u8] = b"dlm-tool-golden-nobody";
+    let client = Client::with_sockets(nobody, nobody);
+    let environment = Environment { client, hints: Hints::Given, ..Environment::default() };
+    for (line, helped) in
+        [("ls", true), ("fence_ack 3", true), ("run true", true), ("check", false)]
+    {
+        let (_, err, _) = run(line, &environment);
+        let told = String::from_utf8(err).unwrap();
+        assert_eq!(told.starts_with("dlm_controld does not run here: `"), helped, "{line}: {told}");
+        assert_eq!(told.lines().count(), usize::from(helped), "{line}: {told}");
     }
 }

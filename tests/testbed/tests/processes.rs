@@ -309,6 +309,25 @@ fn uuid_of(said: &Said) -> String {
     said.out.trim().strip_prefix("run_uuid: ").unwrap().to_owned()
 }
 
+/// As with the C tool it is a success, on no node at all.
+#[test]
+fn command_that_no_node_has_run_is_said_to_be_that() {
+    let mut lab = cluster(1, "");
+    lab.script(1, "lvm", LVM).unwrap();
+    let ran = lab.tool(1, &["run", "lvm", "lvs"]).unwrap();
+    assert_eq!(
+        (ran.status, ran.out.ends_with("check_status: done \n")),
+        (Some(0), true),
+        "{ran:?}"
+    );
+    assert!(ran.err.starts_with("no node has run it: "), "{ran:?}");
+    let own = lab.tool(1, &["-n", "-i", "20", "run", "lvm", "lvs"]).unwrap();
+    ok(&own);
+    assert_eq!(lvm_log(&lab, 1).lines().next(), Some("lvs"));
+    assert_eq!(terminate(&mut lab, 1), Some(0));
+    lab.discard();
+}
+
 #[test]
 fn command_is_run_by_all_other_nodes() {
     const REFRESH: [&str; 5] = ["lvm", "lvchange", "--refresh", "--partial", "vg/lv"];

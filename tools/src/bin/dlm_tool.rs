@@ -1,9 +1,9 @@
 //! `dlm_tool`: asks dlm_controld, creates and removes lockspaces, shows the kernel's locks.
 
 use dlm_tools::args::{self, Parsed};
-use dlm_tools::run::{Environment, Tool};
+use dlm_tools::run::{Environment, Hints, Tool};
 use dlm_tools::{ffi, usage};
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
@@ -28,7 +28,8 @@ fn act(program: &[u8], words: &[Vec<u8>]) -> io::Result<u8> {
         Ok(Parsed::NoCommand) => out.write_all(usage::USAGE.as_bytes()).map(|()| 1),
         Ok(Parsed::Version) => out.write_all(&usage::version(program)).map(|()| 0),
         Ok(Parsed::Run(invocation)) => {
-            let environment = Environment::default();
+            let hints = if err.is_terminal() { Hints::Given } else { Hints::Left };
+            let environment = Environment { hints, ..Environment::default() };
             Tool { environment: &environment, out: &mut out, err: &mut err }.run(&invocation)
         }
         Err(error) => err.write_all(error.text()).map(|()| 1),
