@@ -65,6 +65,13 @@ pub struct Said {
     pub err: String,
 }
 
+/// Runs it to its end.
+fn said(command: &mut Command) -> anyhow::Result<Said> {
+    let output = command.output().context("run nsenter")?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(Said { status: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) })
+}
+
 /// Nodes 1 to N with the testbed around them.
 pub struct Lab {
     directory: PathBuf,
@@ -245,6 +252,23 @@ impl Lab {
         self.run(node, &[], &self.programs.tool, arguments)
     }
 
+    /// Run any program on a node, as root, which finds libraries in these directories first.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn program(
+        &self,
+        node: u32,
+        libraries: &[&Path],
+        program: &Path,
+        arguments: &[&str],
+    ) -> anyhow::Result<Said> {
+        let path = std::env::join_paths(libraries).context("library path")?;
+        let mut command = self.host(node)?.inside(&[]);
+        command.env("LD_LIBRARY_PATH", path).arg(program).args(arguments);
+        said(&mut command)
+    }
+
     /// Run `dlm_tool` on a node as somebody without rights.
     ///
     /// # Errors
@@ -301,13 +325,7 @@ impl Lab {
         arguments: &[&str],
     ) -> anyhow::Result<Said> {
         let mut command: Command = self.host(node)?.inside(identity);
-        let output = command.arg(program).args(arguments).output().context("run nsenter")?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok(Said {
-            status: output.status.code(),
-            out: text(&output.stdout),
-            err: text(&output.stderr),
-        })
+        said(command.arg(program).args(arguments))
     }
 
     /// Wait until `dlm_tool ARGUMENTS` prints on a node what is wanted; gives what it printed.
