@@ -50,6 +50,7 @@ OPTIONS:
   --daemon c|PATH                the daemon under test: Debian's (the default), or a binary of this host
   --daemon-of NODE=c|PATH        another one for one node (not with test)
   --tool PATH                    a dlm_tool in place of Debian's
+  --library PATH                 a libdlmcontrol.so.3 in place of Debian's
   --token MS                     corosync's token timeout (3000); 1000 is quick on an idle host
   --conf LINE                    a further line of dlm.conf, may be given again
   --no-fencing  --ipv6  --two-node  --memory MIB

@@ -135,7 +135,8 @@ fn test(words: &[&str]) -> Result<ExitCode> {
     }
     let state = prepare()?;
     tear_down_on_signals(&state)?;
-    let under_test = UnderTest { daemon: options.daemon, tool: options.tool, token: options.token };
+    let Options { daemon, tool, library, token, .. } = options;
+    let under_test = UnderTest { daemon, tool, library, token };
     let report = scenarios::run(&state, &under_test, &chosen, attempts)?;
     println!("{report}");
     let kept = report.count(Outcome::Failed) == 0;
@@ -220,6 +221,7 @@ fn options<'a>(words: &[&'a str]) -> Result<(Options, Vec<&'a str>)> {
                 options.daemon_of.insert(id.parse().context("node")?, daemon(path)?);
             }
             "--tool" => options.tool = Some(absolute(value()?)?),
+            "--library" => options.library = Some(absolute(value()?)?),
             "--token" => {
                 options.token = Duration::from_millis(value()?.parse().context("--token")?)
             }

@@ -24,6 +24,9 @@ pub(crate) const BOOT_POST_JOIN_DELAY: u32 = 600;
 /// Where a guest has the daemon under test, beside Debian's.
 pub(crate) const OUR_DAEMON: &str = "/vm/dlm_controld";
 
+/// Where Debian has the library that lvmlockd and others use.
+const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/libdlmcontrol.so.3.2";
+
 /// Which daemon a node runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Daemon {
@@ -85,6 +88,9 @@ pub struct Options {
     pub daemon_of: BTreeMap<u8, Daemon>,
     /// A `dlm_tool` of the host in place of Debian's.
     pub tool: Option<PathBuf>,
+    /// A `libdlmcontrol.so.3` of the host in place of Debian's.
+    #[serde(default)]
+    pub library: Option<PathBuf>,
     /// corosync's `token` for two nodes (it adds 650 ms for each further one). Short is quick, but a
     /// busy host makes nodes miss it.
     pub token: Duration,
@@ -115,6 +121,7 @@ impl Default for Options {
             daemon: Daemon::C,
             daemon_of: BTreeMap::new(),
             tool: None,
+            library: None,
             token: Duration::from_millis(3000),
             daemon_args: String::new(),
             first_id: 0,
@@ -273,6 +280,9 @@ impl Options {
         }
         if let Some(path) = &self.tool {
             archive.file("inject/usr/sbin/dlm_tool", 0o755, &read(path)?);
+        }
+        if let Some(path) = &self.library {
+            archive.file(&format!("inject{LIBRARY}"), 0o644, &read(path)?);
         }
         let mut bytes = read(&state.file("initramfs.common"))?;
         bytes.extend(archive.finish());

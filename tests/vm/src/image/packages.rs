@@ -10,7 +10,7 @@ use crate::command;
 use crate::state::State;
 
 /// What the guest needs; apt adds what these depend on.
-pub(super) const PACKAGES: [&str; 32] = [
+pub(super) const PACKAGES: [&str; 35] = [
     "base-files",
     "base-passwd",
     "bash",
@@ -19,6 +19,7 @@ pub(super) const PACKAGES: [&str; 32] = [
     "corosync",
     "dash",
     "dlm-controld",
+    "dmsetup",
     "e2fsprogs",
     "findutils",
     "gfs2-utils",
@@ -34,6 +35,8 @@ pub(super) const PACKAGES: [&str; 32] = [
     "libdlmcontrol3",
     "libquorum5",
     "libvotequorum8",
+    "lvm2",
+    "lvm2-lockd",
     "mawk",
     "mdadm",
     "mount",

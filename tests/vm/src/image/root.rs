@@ -16,7 +16,7 @@ use crate::state::State;
 const FIRST_MODULES: [&str; 7] =
     ["crc32c_generic", "crc32c_intel", "libcrc32c", "virtio_pci", "virtio_blk", "ext4", "overlay"];
 /// Modules in the root image.
-pub(super) const MODULES: [&str; 22] = [
+pub(super) const MODULES: [&str; 23] = [
     "virtio_net",
     "virtio_rng",
     "configfs",
@@ -25,6 +25,7 @@ pub(super) const MODULES: [&str; 22] = [
     "ocfs2",
     "ocfs2_stack_user",
     "ocfs2_stackglue",
+    "dm-mod",
     "md-cluster",
     "raid1",
     "sctp",
@@ -118,6 +119,10 @@ fn finish(root: &Path) -> Result<()> {
     if fs::symlink_metadata(root.join("var/run")).is_err() {
         link("../run", &root.join("var/run"))?;
     }
+    // Beside the one under test, which may lie over it.
+    let tool = root.join("usr/sbin/dlm_tool");
+    fs::copy(&tool, root.join("usr/sbin/dlm_tool.c"))
+        .with_context(|| format!("copy {}", tool.display()))?;
     // The fence agent is the agent under another name.
     link("/vm/dlm-vm-agent", &root.join("usr/sbin/fence_vm"))
 }

@@ -3,6 +3,7 @@
 mod basics;
 mod daemons;
 mod failures;
+mod lvm;
 mod membership;
 mod plock_model;
 mod plock_script;
@@ -28,6 +29,8 @@ pub struct UnderTest {
     pub daemon: Daemon,
     /// `dlm_tool`, or Debian's.
     pub tool: Option<PathBuf>,
+    /// `libdlmcontrol.so.3`, or Debian's.
+    pub library: Option<PathBuf>,
     /// See [`Options::token`].
     pub token: Duration,
 }
@@ -52,7 +55,7 @@ impl std::fmt::Debug for Scenario {
 }
 
 /// All scenarios. Those on the same kind of cluster stand together, so that they share its boot.
-pub const ALL: [Scenario; 31] = [
+pub const ALL: [Scenario; 32] = [
     scenario("mount", "three nodes share a file system", three, basics::mount),
     scenario(
         "leave",
@@ -139,6 +142,12 @@ pub const ALL: [Scenario; 31] = [
         "a clustered mirror survives a node's death",
         three,
         storage::md_cluster,
+    ),
+    scenario(
+        "lvmlockd",
+        "a shared volume group: grown volumes reach all nodes, a node's death the locks only",
+        three,
+        lvm::lvmlockd,
     ),
     scenario(
         "plock-script",
@@ -239,6 +248,7 @@ fn base(under_test: &UnderTest) -> Options {
     Options {
         daemon: under_test.daemon.clone(),
         tool: under_test.tool.clone(),
+        library: under_test.library.clone(),
         token: under_test.token,
         ..Options::default()
     }
