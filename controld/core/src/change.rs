@@ -10,9 +10,10 @@ use crate::plock::Word;
 use crate::types::{ChangeSeq, NodeId};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// A pending or completed change.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Change {
     pub(crate) seq: ChangeSeq,
     /// Members in confchg order.
@@ -27,7 +28,7 @@ pub(crate) struct Change {
 }
 
 /// How a node left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Left {
     /// In order.
     Clean,
@@ -36,7 +37,7 @@ pub(crate) enum Left {
 }
 
 /// A member of a change.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Member {
     /// Which of the node's stays in this group it is: a START of a later stay never counts for an earlier one.
     pub(crate) incarnation: u32,

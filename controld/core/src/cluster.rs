@@ -15,9 +15,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use serde::{Deserialize, Serialize};
 
 /// What the quorum service said last, and since when.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Cluster {
     our_node: NodeId,
     /// This partition may act.
@@ -34,7 +35,7 @@ pub(crate) struct Cluster {
     comms: Queue<CommWrite>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Node {
     member: bool,
     /// Ring of the quorum event that lost it last; 0 if none did.
@@ -43,7 +44,7 @@ struct Node {
 }
 
 /// The `comms` entry of a node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Comm {
     /// None, or being removed.
     #[default]
@@ -54,7 +55,7 @@ enum Comm {
     Failed,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum CommWrite {
     Add { node: NodeId, addresses: Vec<SocketAddr> },
     Remove { node: NodeId },

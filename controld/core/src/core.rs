@@ -19,9 +19,10 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// The state machine of one daemon.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Core {
     pub(crate) world: World,
     pub(crate) lockspaces: BTreeMap<LockspaceName, Lockspace>,
@@ -44,7 +45,7 @@ pub struct Core {
 }
 
 /// An answer to the kernel outside of its lockspace's order.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Stray {
     pub(crate) name: LockspaceName,
     pub(crate) write: WriteKind,

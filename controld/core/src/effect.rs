@@ -12,9 +12,10 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use serde::{Deserialize, Serialize};
 
 /// Something to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Effect {
     /// Join a group; answered by its first `Confchg`, or by `JoinFailed`.
     Join(Group),
@@ -99,7 +100,7 @@ pub enum Effect {
 }
 
 /// An ordered sequence of kernel writes that may block as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Lane {
     /// Writes about nodes: configfs `comms`.
     Cluster,
@@ -108,7 +109,7 @@ pub enum Lane {
 }
 
 /// One kernel write (spec/kernel-interfaces.md).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum KernelWrite {
     /// configfs `comms/<node>`: replace what is there, then nodeid, addr, mark, local.
     AddComm {
@@ -146,7 +147,7 @@ pub enum KernelWrite {
 }
 
 /// What `control 1` needs to have in place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KernelStart {
     /// First start: the id to write, and `event_done` 0 at the end.
     pub first: Option<GlobalId>,
@@ -162,7 +163,7 @@ pub struct KernelStart {
 
 /// How loud a line is. The C daemon logs many ordinary events at error so that they reach syslog; lines keep its
 /// levels, as administrators' filters know them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Level {
     /// Reaches syslog.
     Error,
@@ -173,7 +174,7 @@ pub enum Level {
 }
 
 /// One line of the log, without its time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LogLine {
     /// How loud.
     pub level: Level,
@@ -184,7 +185,7 @@ pub struct LogLine {
 }
 
 /// A typed record of something that people want to see on a time line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Moment {
     /// A lockspace's members changed.
     Changed {

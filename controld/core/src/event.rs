@@ -9,13 +9,14 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use serde::{Deserialize, Serialize};
 
 /// Names one request of the core, so that its completion finds it again. Never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Token(pub u64);
 
 /// Why a process appeared in a group (corosync/cpg.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JoinReason {
     /// The process joined.
     Join,
@@ -24,7 +25,7 @@ pub enum JoinReason {
 }
 
 /// Why a process disappeared from a group (corosync/cpg.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LeaveReason {
     /// It left in order: nothing needs recovery.
     Leave,
@@ -43,7 +44,7 @@ impl LeaveReason {
 }
 
 /// One configuration change of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confchg {
     /// Members after the change, in the order given.
     pub members: Vec<NodeId>,
@@ -54,7 +55,7 @@ pub struct Confchg {
 }
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// All inputs are connected: begin. Once, first.
     Begin,
@@ -196,7 +197,7 @@ pub enum Event {
 }
 
 /// How a program ended: a fence agent, a run command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AgentOutcome {
     /// Exit status, 0 for success.
     Exited(i32),

@@ -6,7 +6,7 @@
 use crate::cluster::Cluster;
 use crate::effect::{Effect, Moment};
 use crate::event::{AgentOutcome, Token};
-use crate::group::Daemons;
+use crate::group::{Daemons, LeftReason};
 use crate::message::{FenceResult, Message};
 use crate::mutants::Mutant;
 use crate::options::{Device, Setup};
@@ -17,6 +17,7 @@ use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// Longest pause between attempts of ours for one victim.
 const PAUSE_MAX_SECONDS: u64 = 60;
@@ -25,7 +26,7 @@ const PAUSE_MAX_SECONDS: u64 = 60;
 const RESULT_NOT_RUN: i32 = -1;
 
 /// Our running attempt to fence one node.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Attempt {
     /// Devices of the victim when the attempt began.
     devices: Vec<Device>,
@@ -137,7 +138,7 @@ impl Daemons {
             }
             let members: Vec<NodeId> = self.members().map(|(id, _)| id).collect();
             let fail_time = out.now.mono;
-            self.needs_fencing(node, &members, &BTreeSet::new(), "startup", out);
+            self.needs_fencing(node, &members, &BTreeSet::new(), LeftReason::Startup, out);
             // The agent must not take a fencing after our start for an old one, nor an old one for a new one.
             let heard = cluster.first_heard.unwrap_or(out.now.wall);
             self.set_fail_times(node, fail_time, WallSeconds(heard.0.saturating_sub(1)));
@@ -230,7 +231,8 @@ impl Daemons {
         attempt.timed_out = false;
         attempt.deadline = out.now.mono.plus_seconds(setup.fixed.agent_timeout_seconds);
         let fail_time = self.nodes.get(&node).map(|node| node.victim.fail_wall).unwrap_or_default();
-        let reason = self.nodes.get(&node).map_or("unknown", |node| node.left_reason);
+        let reason =
+            self.nodes.get(&node).map_or(LeftReason::Unknown, |node| node.left_reason).text();
         for device in attempt.devices.iter().skip(attempt.position).take(attempt.width) {
             let token = out.token();
             attempt.running.insert(token);

@@ -5,9 +5,9 @@
 //! `fence_work`, what late joiners may believe in `fipu`.
 
 use crate::effect::Moment;
-use crate::event::Token;
+use crate::event::{LeaveReason, Token};
 use crate::fence_work::Attempt;
-use crate::group::{Daemons, Ended, Membership};
+use crate::group::{Daemons, Ended, LeftReason, Membership};
 use crate::merge::kick;
 use crate::message::{FENCE_RESULT_ACKNOWLEDGED, FenceResult, Message};
 use crate::mutants::Mutant;
@@ -18,9 +18,10 @@ use crate::waiting::FenceWait;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
+use serde::{Deserialize, Serialize};
 
 /// Fencing as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Fencing {
     /// We do not know whether fencing is in progress that we have not seen begin.
     pub(crate) unknown: bool,
@@ -43,7 +44,7 @@ pub(crate) struct Fencing {
 }
 
 /// The fencing record of one node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Victim {
     needs: bool,
     /// Who may still try in this round.
@@ -130,7 +131,7 @@ impl Daemons {
         node: NodeId,
         members: &[NodeId],
         joined: &BTreeSet<NodeId>,
-        reason: &'static str,
+        reason: LeftReason,
         out: &mut Out<'_>,
     ) {
         let actors: BTreeSet<NodeId> =
@@ -158,7 +159,8 @@ impl Daemons {
             ..Victim::default()
         };
         out.debug(format!(
-            "daemon remove {node} {reason} need_fencing 1 low {}",
+            "daemon remove {node} {} need_fencing 1 low {}",
+            reason.text(),
             actor.map_or(0, NodeId::get)
         ));
         out.moment(Moment::FenceNeeded { victim: node, actor });
@@ -173,7 +175,8 @@ impl Daemons {
         out: &mut Out<'_>,
     ) {
         self.node_mut(node).membership = Membership::Gone { ended: Ended::Failed };
-        self.needs_fencing(node, lockspace_members, &BTreeSet::new(), "procdown", out);
+        let reason = LeftReason::Left(LeaveReason::ProcDown);
+        self.needs_fencing(node, lockspace_members, &BTreeSet::new(), reason, out);
     }
 
     /// Set the time at which people and agents are told that a start-up node failed.

@@ -17,9 +17,10 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// The daemon group as this node sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Daemons {
     pub(crate) our_node: NodeId,
     /// Every node ever seen, and nodes of the start-up list that had to be fenced.
@@ -35,12 +36,14 @@ pub(crate) struct Daemons {
     /// Merged nodes outnumber clean ones; see `merge`.
     pub(crate) merge_wait: bool,
     /// For the check of the simulator alone.
+    /// Not part of recordings: who replays one has the core without it.
+    #[serde(skip)]
     pub(crate) mutation: Mutation,
     pub(crate) counts: Counts,
 }
 
 /// Sizes of the last change, for status.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) member: usize,
     pub(crate) joined: usize,
@@ -48,7 +51,7 @@ pub(crate) struct Counts {
 }
 
 /// One node of the group.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Daemon {
     /// Creation number: order of first sight.
     pub(crate) order: usize,
@@ -65,8 +68,8 @@ pub(crate) struct Daemon {
     pub(crate) may_know: bool,
     pub(crate) add_time: Instant,
     pub(crate) rem_time: Instant,
-    /// Text of status: why it went last.
-    pub(crate) left_reason: &'static str,
+    /// Why it went last.
+    pub(crate) left_reason: LeftReason,
     pub(crate) victim: Victim,
     /// It said that it does not know whether fencing is in progress.
     pub(crate) says_unknown: bool,
@@ -79,7 +82,7 @@ pub(crate) struct Daemon {
 }
 
 /// What a node is in the group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Membership {
     /// Never was there (a node of the start-up list).
     Never,
@@ -94,7 +97,7 @@ pub(crate) enum Membership {
 }
 
 /// How the last clean membership of a node ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Ended {
     /// It had none, or fencing has settled it.
     Settled,
@@ -255,7 +258,7 @@ impl Daemons {
         let entry = self.node_mut(node);
         let was = entry.membership;
         entry.rem_time = now;
-        entry.left_reason = reason_text(reason);
+        entry.left_reason = LeftReason::Left(reason);
         let may_have_known = (entry.may_know || entry.has_past) && !entry.says_unknown;
         entry.says_unknown = false;
         entry.owed = 0;
@@ -277,7 +280,7 @@ impl Daemons {
         }
         if setup.fixed.fencing.is_on() && reason.is_failure() {
             let joined: BTreeSet<NodeId> = change.joined.iter().map(|(node, _)| *node).collect();
-            self.needs_fencing(node, &change.members, &joined, reason_text(reason), out);
+            self.needs_fencing(node, &change.members, &joined, LeftReason::Left(reason), out);
         }
     }
 
@@ -305,12 +308,34 @@ impl Daemon {
             has_past: false,
             add_time: Instant::default(),
             rem_time: Instant::default(),
-            left_reason: "unknown",
+            left_reason: LeftReason::Unknown,
             victim: Victim::default(),
             says_unknown: false,
             owed: 0,
             saw_join: BTreeSet::new(),
             told: 0,
+        }
+    }
+}
+
+/// Why a node is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum LeftReason {
+    /// It never was.
+    Unknown,
+    /// It was not there when the cluster began.
+    Startup,
+    /// It went.
+    Left(LeaveReason),
+}
+
+impl LeftReason {
+    /// Text of status and logs.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Startup => "startup",
+            Self::Left(reason) => reason_text(reason),
         }
     }
 }

@@ -4,15 +4,16 @@
 use crate::event::LeaveReason;
 use crate::types::{ChangeSeq, Instant, NodeId, Now, WallSeconds};
 use alloc::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
 
 /// All records of a lockspace.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct History {
     records: BTreeMap<NodeId, Record>,
 }
 
 /// One node.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Record {
     /// Order of first sight.
     pub(crate) order: usize,

@@ -7,6 +7,7 @@ use crate::types::Instant;
 use crate::waiting::{LaneState, LaneWait, WriteKind};
 use alloc::collections::VecDeque;
 use alloc::string::String;
+use serde::{Deserialize, Serialize};
 
 /// After so many failures a write is given up.
 const ATTEMPTS_MAX: u32 = 6;
@@ -15,13 +16,13 @@ const ATTEMPTS_MAX: u32 = 6;
 const RETRY_PAUSE_MILLIS: u64 = 100;
 
 /// The queue of one lane.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Queue<W> {
     waiting: VecDeque<W>,
     current: Option<Current<W>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Current<W> {
     write: W,
     failures: u32,
@@ -30,7 +31,7 @@ struct Current<W> {
     state: State,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum State {
     /// With the driver.
     Running(Token),

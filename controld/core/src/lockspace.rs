@@ -28,6 +28,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// Linux' EEXIST, the answer to a second creation of one name.
 const EEXIST: i32 = 17;
@@ -35,7 +36,7 @@ const EEXIST: i32 = 17;
 const JOIN_FAILED: i32 = -1;
 
 /// A lockspace of this node's kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Lockspace {
     pub(crate) number: u64,
     pub(crate) name: LockspaceName,
@@ -71,7 +72,7 @@ pub(crate) struct Lockspace {
 }
 
 /// Where a lockspace is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Phase {
     /// The daemons' protocol is not settled yet.
     Queued,

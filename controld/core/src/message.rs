@@ -6,9 +6,10 @@ use crate::plock::{PlockInfo, PlocksData};
 use crate::run::RunUuid;
 use crate::types::{ChangeSeq, GlobalId, NodeId, Version, WallSeconds};
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// A message with the parts of its header that mean something.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Packet {
     /// Run version of the daemon protocol for lockspace and run messages; 0.0.0 for PROTOCOL and FENCE_*.
     pub version: Version,
@@ -21,7 +22,7 @@ pub struct Packet {
 }
 
 /// The body of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
     /// Type 1.
     Protocol(Protocol),
@@ -96,7 +97,7 @@ impl Message {
 }
 
 /// One of the four versions of a PROTOCOL message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtocolVersion {
     /// 0.0.0 while undecided.
     pub version: Version,
@@ -108,7 +109,7 @@ pub struct ProtocolVersion {
 pub const PROTOCOL_STATEFUL: u16 = 1;
 
 /// Type 1: what the sender can run and what it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Protocol {
     /// Highest daemon protocol the sender can run.
     pub daemon_max: ProtocolVersion,
@@ -135,7 +136,7 @@ pub const START_OWNERSHIP_SHIFT: u32 = 16;
 pub const START_NACK: u32 = 4;
 
 /// The numbers and members of one configuration change, as START and PLOCKS_DONE carry them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ChangeCounts {
     /// Barriers that the sender's incarnation of the lockspace has completed.
     pub started_count: u32,
@@ -152,7 +153,7 @@ pub struct ChangeCounts {
 }
 
 /// Type 2: "my kernel is stopped, and I know this change"; with [`START_NACK`]: "this change is void for me".
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     /// The sender's number of the change.
     pub seq: ChangeSeq,
@@ -163,7 +164,7 @@ pub struct Start {
 }
 
 /// Type 8: the data node has sent all POSIX locks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlocksDone {
     /// The sender's number of the change.
     pub seq: ChangeSeq,
@@ -179,7 +180,7 @@ pub struct PlocksDone {
 pub const FENCE_RESULT_ACKNOWLEDGED: i32 = -125;
 
 /// Type 14: what became of an attempt to fence a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FenceResult {
     /// Whom.
     pub victim: NodeId,
@@ -207,7 +208,7 @@ pub const CLEAR_FIPU: u32 = 4;
 pub const FENCE_CLEAR_UNKNOWN: i32 = -61;
 
 /// Type 15: a late joiner learns what it may forget, or says that it knows nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FenceClear {
     /// The joiner; with [`CLEAR_FIPU_UNKNOWN`] the sender itself.
     pub node: NodeId,
@@ -225,7 +226,7 @@ pub const RUN_NODE_FIRST: u32 = 2;
 pub const RUN_NODE_RECV: u32 = 4;
 
 /// Type 16: a command to be run.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RunRequest {
     /// By whom; `None`: by everybody.
     pub dest: Option<NodeId>,
@@ -240,7 +241,7 @@ pub struct RunRequest {
 }
 
 /// Type 17: what became of a command on the sender.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunReply {
     /// As in the request.
     pub dest: Option<NodeId>,
@@ -259,7 +260,7 @@ pub struct RunReply {
 }
 
 /// How many have answered a run command.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RunCounts {
     /// Answers that are missing (`need_replies`).
     pub awaited: i32,

@@ -10,6 +10,7 @@ use crate::types::{NodeId, Version};
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// Highest daemon protocol of ours: that of all C 4.x daemons.
 const DAEMON_MAX: Version = Version::new(3, 1, 1);
@@ -25,7 +26,7 @@ pub(crate) const FEATURE_CANCEL: u32 = 4;
 const FEATURES: u32 = FEATURE_RELEASE_RECOVER | FEATURE_WITHDRAW | FEATURE_CANCEL;
 
 /// The protocol in use; never changes in a daemon's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub(crate) daemon: Version,
     pub(crate) kernel: Version,

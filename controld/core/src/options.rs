@@ -4,9 +4,10 @@ use crate::types::{LockspaceName, NodeId};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// A switch: two words instead of a bool, so that a call says what it means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Switch {
     /// The rule applies.
     On,
@@ -29,7 +30,7 @@ impl From<bool> for Switch {
 }
 
 /// Options that are fixed at start.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FixedOptions {
     /// `enable_fencing`
     pub fencing: Switch,
@@ -48,7 +49,7 @@ pub struct FixedOptions {
 }
 
 /// Options that `set_config` and `reload_config` may change.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DynamicOptions {
     /// `post_join_delay`, seconds
     pub post_join_delay_seconds: u64,
@@ -67,7 +68,7 @@ pub struct DynamicOptions {
 }
 
 /// Per lockspace settings of dlm.conf (`lockspace` and `master` lines).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LockspaceOptions {
     /// `nodir=1`
     pub nodir: bool,
@@ -84,13 +85,15 @@ impl LockspaceOptions {
 }
 
 /// One way to fence one node: a device of dlm.conf with this node's arguments.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Device {
     /// Name of the section, `foo` or `foo:1`; equal text before `:` of neighbours makes them parallel.
     pub name: String,
     /// Program, searched in PATH.
     pub agent: String,
-    /// `key=val` words of the device line, then of the connect line.
+    /// `key=val` words of the device line, then of the connect line. Nothing is decided by them, and there may be passwords
+    /// among them: recordings leave them out.
+    #[serde(skip)]
     pub arguments: Vec<String>,
 }
 
@@ -106,7 +109,7 @@ impl Device {
 }
 
 /// How each node is fenced, from dlm.conf as last read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FenceDevices {
     /// Devices by node, in file order.
     pub by_node: BTreeMap<NodeId, Vec<Device>>,
@@ -130,7 +133,7 @@ impl FenceDevices {
 }
 
 /// Everything the core starts with.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Setup {
     /// This node.
     pub our_node: NodeId,

@@ -7,9 +7,10 @@ use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::fmt;
 use core::num::NonZeroU32;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A corosync node id; never 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(NonZeroU32);
 
 impl NodeId {
@@ -36,7 +37,9 @@ impl fmt::Display for NodeId {
 }
 
 /// A totem ring: the representative that formed it, and a sequence number that grows with every new ring.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct RingId {
     /// Representative of the ring; 0 before any ring was reported.
     pub node: u32,
@@ -52,8 +55,24 @@ impl fmt::Display for RingId {
 
 /// The name of a kernel lockspace: 1 to 64 bytes, no `/`, no NUL, neither `.` nor `..`, so that it is safe as one
 /// component of a path.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "Vec<u8>")]
 pub struct LockspaceName(Vec<u8>);
+
+impl TryFrom<Vec<u8>> for LockspaceName {
+    type Error = &'static str;
+
+    fn try_from(bytes: Vec<u8>) -> Result<Self, Self::Error> {
+        Self::new(&bytes).ok_or("no name of a lockspace")
+    }
+}
+
+/// At once, not byte by byte; binary encodings have the same form for both.
+impl Serialize for LockspaceName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
 
 /// `DLM_LOCKSPACE_LEN` of linux/dlmconstants.h.
 pub const LOCKSPACE_NAME_MAX: usize = 64;
@@ -94,7 +113,7 @@ impl fmt::Debug for LockspaceName {
 }
 
 /// A CPG group of ours: the one of all daemons, or that of a lockspace.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Group {
     /// `dlm:controld`
     Daemon,
@@ -135,11 +154,15 @@ impl fmt::Display for Group {
 }
 
 /// A lockspace's id in the kernel and on the wire, see [`Group::global_id`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct GlobalId(pub u32);
 
 /// Number of a configuration change of one group as one node counts them; never 0, wraps past it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct ChangeSeq(u32);
 
 impl ChangeSeq {
@@ -172,7 +195,7 @@ impl fmt::Display for ChangeSeq {
 }
 
 /// A kernel dlm slot, from 1. gfs2's journal id is one less.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Slot(NonZeroU32);
 
 impl Slot {
@@ -199,7 +222,9 @@ impl Slot {
 }
 
 /// A moment of the monotonic clock (`CLOCK_MONOTONIC`), in nanoseconds. All rules use this clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Instant(u64);
 
 /// Nanoseconds in a second.
@@ -244,11 +269,13 @@ impl Instant {
 }
 
 /// Wall-clock seconds since 1970: for people, the wire and fence agents; never for a rule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct WallSeconds(pub u64);
 
 /// The time at which an event happened, on both clocks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Now {
     /// For rules.
     pub mono: Instant,
@@ -257,7 +284,9 @@ pub struct Now {
 }
 
 /// Major, minor and patch of a protocol. Compared as the C daemon compares them: the patch never counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Version {
     /// Must be equal to be compatible; 0 means "not set".
     pub major: u16,

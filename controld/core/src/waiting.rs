@@ -7,9 +7,10 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use core::fmt;
 use core::mem::discriminant;
+use serde::{Deserialize, Serialize};
 
 /// Somebody waits for something.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Waited {
     /// Who.
     pub who: Subject,
@@ -20,7 +21,7 @@ pub struct Waited {
 }
 
 /// Who waits.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Subject {
     /// The daemon as a whole.
     Daemon,
@@ -31,7 +32,7 @@ pub enum Subject {
 }
 
 /// What is waited for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Waiting {
     /// Corosync has not confirmed our join of the daemon group yet.
     DaemonGroup,
@@ -94,7 +95,7 @@ impl Waiting {
 }
 
 /// Why we do not know whether fencing is in progress elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Unknown {
     /// Nothing is decided before corosync's rings agree.
     Rings,
@@ -113,7 +114,7 @@ pub enum Unknown {
 }
 
 /// What the fencing of a node waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FenceWait {
     /// The daemons' protocol.
     Protocol,
@@ -166,7 +167,7 @@ impl fmt::Display for FenceWait {
 }
 
 /// What the kernel is to do, and how it gets on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LaneWait {
     /// The write.
     pub write: WriteKind,
@@ -177,7 +178,7 @@ pub struct LaneWait {
 }
 
 /// How the first write of a lane gets on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LaneState {
     /// The kernel has it. A stop blocks until locking has ceased, which may be never.
     Running {
@@ -199,7 +200,7 @@ pub enum LaneState {
 }
 
 /// Kinds of kernel writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum WriteKind {
     /// The address of a node.
     AddComm(NodeId),

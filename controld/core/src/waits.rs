@@ -10,9 +10,10 @@ use crate::types::{Instant, LockspaceName, NodeId};
 use crate::waiting::{FenceWait, LaneState, LaneWait, Subject, Unknown, Waited, Waiting};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// What a lockspace waited for after the last step that concerned it, and when it wants to be called again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Noted {
     waits: Vec<(Waiting, Instant)>,
     deadline: Option<Instant>,

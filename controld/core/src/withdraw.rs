@@ -16,9 +16,10 @@ use crate::world::World;
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
+use serde::{Deserialize, Serialize};
 
 /// Withdraws of this lockspace's file system.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Withdraws {
     /// Ours: the lock table, and whose stop we wait for before we answer the kernel.
     ours: Option<(String, BTreeSet<NodeId>)>,

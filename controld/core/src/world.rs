@@ -4,9 +4,10 @@ use crate::cluster::Cluster;
 use crate::group::Daemons;
 use crate::mutants::Mutant;
 use crate::options::Setup;
+use serde::{Deserialize, Serialize};
 
 /// The node-wide state.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct World {
     pub(crate) setup: Setup,
     pub(crate) cluster: Cluster,

@@ -15,15 +15,16 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// The kernel's side, as the lane leaves it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Kernel {
     Stopped,
     Running,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Write {
     Stop,
     Start(Plan),
@@ -32,7 +33,7 @@ pub(crate) enum Write {
 }
 
 /// A decided start.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) members: Vec<(NodeId, u32)>,
     pub(crate) incarnations: BTreeMap<NodeId, u32>,

@@ -3,9 +3,10 @@
 use super::record::Mode;
 use super::resource::Lock;
 use alloc::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
 
 /// A set of bytes, as ranges that do not overlap: first byte to last byte.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Bytes {
     ranges: BTreeMap<u64, u64>,
 }
@@ -54,7 +55,7 @@ impl Bytes {
 }
 
 /// For each kind of waiter the bytes where it is worth to look (see `pass`).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Freed {
     read: Bytes,
     write: Bytes,

@@ -5,7 +5,10 @@ use super::record::{Holder, Mode, PlockInfo};
 use super::resource::Lock;
 use crate::types::NodeId;
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What can be a member.
 pub(super) trait Member {
@@ -45,6 +48,32 @@ impl<T> Default for List<T> {
     fn default() -> Self {
         let (by_mode, by_holder) = (Ranges::default(), Ranges::default());
         Self { next: 0, entries: BTreeMap::new(), by_mode, by_holder }
+    }
+}
+
+/// The members in their order; their numbers mean nothing.
+impl<T: Serialize> Serialize for List<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.entries.values().map(|entry| (&entry.item, entry.syncing)))
+    }
+}
+
+/// The index is made anew: what is decoded cannot disagree with it.
+impl<'de, T: Member + Copy + Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut list = Self::default();
+        for (item, syncing) in Vec::<(T, bool)>::deserialize(deserializer)? {
+            let lock = item.lock();
+            if lock.start > lock.end {
+                return Err(D::Error::custom("a lock that ends before it begins"));
+            }
+            let seq = list.next;
+            list.push(item);
+            if let Some(entry) = list.entries.get_mut(&seq) {
+                entry.syncing = syncing;
+            }
+        }
+        Ok(list)
     }
 }
 

@@ -8,9 +8,10 @@ use super::record::Mode;
 use super::resource::Lock;
 use crate::types::NodeId;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// In list order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Locks {
     list: List<Lock>,
 }

@@ -8,7 +8,9 @@
 //! a request does to the locks, `pass` how waiters get theirs, `list`, `ranges` and `freed` find what overlaps.
 
 mod agreement;
+mod contents;
 mod dump;
+mod encoding;
 mod freed;
 mod list;
 mod locks;
@@ -28,6 +30,7 @@ mod transfer;
 mod voice;
 
 pub(crate) use agreement::{Before, Word, agreed, before_start};
+pub(crate) use contents::{Contents, ContentsOf};
 pub use dump::PlockResource;
 pub use meters::{PLOCK_BOUNDS, PlockMeters, PlockTimes};
 pub(crate) use space::{EEXIST, ENOSYS, Plocks, Said, Service};

@@ -19,9 +19,10 @@ use crate::types::{GlobalId, Instant, NodeId};
 use alloc::format;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
+use serde::{Deserialize, Serialize};
 
 /// When to look for unused resources.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Drops {
     due: Option<Instant>,
 }

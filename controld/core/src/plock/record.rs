@@ -2,9 +2,10 @@
 
 use crate::types::{ChangeSeq, GlobalId, NodeId};
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// What a request asks for (`DLM_PLOCK_OP_*` of linux/dlm_plock.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Op {
     /// 1: take a lock.
     Lock,
@@ -45,7 +46,7 @@ impl Op {
 }
 
 /// Shared or exclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Mode {
     /// F_RDLCK.
     Read,
@@ -78,7 +79,7 @@ pub const FLAG_CLOSE: u8 = 1;
 pub const RANGE_END: u64 = 0x7fff_ffff_ffff_ffff;
 
 /// Who holds or wants a lock: the only identity of a lock's owner. The pid is information.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Holder {
     /// The node that asked.
     pub node: NodeId,
@@ -133,7 +134,7 @@ impl PlockInfo {
 }
 
 /// One part of a resource's state for a joiner: PLOCKS_DATA (spec/plocks.md sections 6 and 7).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PlocksData {
     /// The sender's number of the change.
     pub seq: ChangeSeq,
@@ -148,7 +149,7 @@ pub struct PlocksData {
 }
 
 /// A granted or wanted lock in a [`PlocksData`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TransferEntry {
     /// First byte.
     pub start: u64,

@@ -18,9 +18,10 @@ use super::record::{Holder, Mode, PlockInfo};
 use crate::types::NodeId;
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
+use serde::{Deserialize, Serialize};
 
 /// A granted lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lock {
     /// First byte.
     pub start: u64,
@@ -67,7 +68,7 @@ pub enum Answer {
 
 /// The locks and waiters of one inode. Two are equal if they hold the same in the same order: how they came to it leaves
 /// no trace.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Resource {
     locks: Locks,
     /// First come, first tried.

@@ -5,9 +5,10 @@ use crate::plock::results::Asked;
 use crate::types::{Instant, NodeId};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// Who answers requests for a resource (spec/plocks.md section 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Owner {
     /// Nobody has said yet.
     Unknown,
@@ -32,7 +33,7 @@ impl Owner {
 }
 
 /// One resource.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Entry {
     /// Creation number, for the order of dumps and transfers.
     pub(super) created: u64,
@@ -54,7 +55,7 @@ impl Entry {
 }
 
 /// All resources of a lockspace.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Resources {
     entries: BTreeMap<u64, Entry>,
     created: u64,

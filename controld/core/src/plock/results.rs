@@ -14,13 +14,14 @@ use crate::plock::meters::Meters;
 use crate::plock::space::EINTR;
 use crate::types::Instant;
 use alloc::collections::VecDeque;
+use serde::{Deserialize, Serialize};
 
 /// The place of a request in the order of answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Ticket(u64);
 
 /// A request on its way through the daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Asked {
     pub(super) info: PlockInfo,
     /// Its place among all requests read.
@@ -32,7 +33,7 @@ pub(super) struct Asked {
 }
 
 /// A request without `wait`, and its result once that is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Owed {
     request: PlockInfo,
     result: Option<PlockInfo>,
@@ -40,7 +41,7 @@ struct Owed {
 
 /// What is owed to the kernel, and what it is not to see yet. Bounded by the processes that wait in the kernel: one
 /// request each.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Results {
     /// Ticket of the front of `owed`.
     first: u64,
@@ -52,7 +53,8 @@ pub(super) struct Results {
     holding: bool,
     /// Held back, in their order.
     held: VecDeque<PlockInfo>,
-    /// What is counted on the way.
+    /// What is counted on the way. Nothing is decided by it: a replay counts from its beginning.
+    #[serde(skip)]
     pub(super) meters: Meters,
 }
 

@@ -20,6 +20,7 @@ use crate::types::{Instant, NodeId};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// Linux' ENOENT: nothing to unlock or to cancel.
 pub(super) const ENOENT: i32 = 2;
@@ -40,7 +41,7 @@ pub(crate) const ENOSYS: i32 = 38;
 const COUNT_EVERY: u64 = 1000;
 
 /// How POSIX locks are served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Service {
     /// `enable_plock=0`.
     Off,
@@ -51,7 +52,7 @@ pub(crate) enum Service {
 }
 
 /// What a member says about POSIX locks after a transfer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Said {
     Plock(PlockInfo),
     Own { number: u64, owner: Option<NodeId> },
@@ -74,7 +75,7 @@ impl Said {
 }
 
 /// Events of one kind, for the line every thousand of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Count {
     number: u64,
     since: Instant,
@@ -94,19 +95,24 @@ impl Count {
 }
 
 /// The POSIX locks of a lockspace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Plocks {
     /// What we tell the others about ownership.
     word: Word,
     /// As the members have agreed.
     pub(super) service: Service,
     pub(super) progress: Progress,
+    /// What recordings can leave out is encoded apart, see `contents`.
+    #[serde(skip)]
     pub(super) resources: Resources,
+    #[serde(skip)]
     pub(super) results: Results,
     /// Our requests on their way through the group: they come back in this order.
+    #[serde(skip)]
     pub(super) in_flight: VecDeque<Asked>,
     /// Read before we were synchronised.
-    held: VecDeque<Asked>,
+    #[serde(skip)]
+    pub(super) held: VecDeque<Asked>,
     pub(super) outgoing: Outgoing,
     pub(super) data_node: Option<NodeId>,
     pub(super) drops: Drops,

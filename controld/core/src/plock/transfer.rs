@@ -23,6 +23,7 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// Entries of one PLOCKS_DATA: what fits into the 1024 bytes that the C daemon takes.
 const ENTRIES_MAX: usize = 24;
@@ -39,7 +40,7 @@ const DATA_HEAD: usize = 64;
 const DATA_ENTRY: usize = 40;
 
 /// How complete our state is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Progress {
     /// We have nothing, and what is said does not concern us: the next transfer contains it.
     Needing,
@@ -50,19 +51,37 @@ pub(super) enum Progress {
 }
 
 /// A transfer to us.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Incoming {
     from: NodeId,
     /// The sender's number of the change, from its START. What it sent for an earlier one is none of this.
     seq: ChangeSeq,
     /// Why the sender would say that all is sent although nothing was.
-    mistrust: Option<&'static str>,
+    mistrust: Option<Mistrust>,
     parts: u32,
-    saved: VecDeque<Saved>,
+    /// In a recording it is part of the locks.
+    #[serde(skip)]
+    pub(super) saved: VecDeque<Saved>,
+}
+
+/// Why the end of a transfer is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum Mistrust {
+    /// A C daemon sends state only for members that joined since its last start. If the one that should have sent us
+    /// ours died, its successor says "done" and has sent nothing (defect 4).
+    NobodyJoined,
+}
+
+impl Mistrust {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::NobodyJoined => "a C daemon sends nothing where nobody has joined",
+        }
+    }
 }
 
 /// Something to carry out once the state is here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Saved {
     Said(NodeId, Said),
     /// A member left or failed.
@@ -87,11 +106,12 @@ impl Incoming {
 }
 
 /// A transfer of ours.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Outgoing {
     seq: ChangeSeq,
-    /// Not sent yet.
-    parts: VecDeque<PlocksData>,
+    /// Not sent yet. In a recording they are part of the locks.
+    #[serde(skip)]
+    pub(super) parts: VecDeque<PlocksData>,
     on_way: usize,
     sent: u32,
     /// Members that need it.
@@ -159,10 +179,8 @@ impl Plocks {
         out: &mut Out<'_>,
     ) {
         voice.debug(String::from("save_plocks start"), out);
-        // A C daemon sends state only for members that joined since its last start. If the one that should have sent us
-        // ours died, its successor says "done" and has sent nothing (defect 4).
-        let mistrust = (!barrier.joined && !barrier.ours.contains(&holder))
-            .then_some("a C daemon sends nothing where nobody has joined");
+        let mistrust =
+            (!barrier.joined && !barrier.ours.contains(&holder)).then_some(Mistrust::NobodyJoined);
         let member = barrier.change.members.get(&holder);
         self.resources.clear();
         self.progress = Progress::Receiving(Incoming {
@@ -322,7 +340,7 @@ impl Plocks {
         if !started.is_some_and(|change| change.fits(&done.counts)) {
             self.fail_transfer("its end names another change", voice, out);
         } else if let Some(why) = incoming.mistrust {
-            self.fail_transfer(why, voice, out);
+            self.fail_transfer(why.text(), voice, out);
         } else if incoming.parts != count {
             self.fail_transfer("parts of it are missing", voice, out);
         } else {

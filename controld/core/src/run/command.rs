@@ -5,6 +5,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use serde::{Deserialize, Serialize};
 
 /// Words of a command at most.
 const WORDS_MAX: usize = 32;
@@ -18,7 +19,7 @@ const ALLOWED: [(&[&str], u32); 2] = [(&["lvm", "lvchange", "--refresh"], 1), (&
 const FORBIDDEN_OPTIONS: [&str; 3] = ["--config", "--commandprofile", "--profile"];
 
 /// A command that may be run.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Allowed {
     /// Program and arguments.
     pub words: Vec<String>,

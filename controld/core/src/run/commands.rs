@@ -15,6 +15,7 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
+use serde::{Deserialize, Serialize};
 
 /// Commands that run at the same time. Upstream has 32 and loses the results of more.
 const RUNNING_MAX: usize = 16;
@@ -32,10 +33,10 @@ const CLD_EXITED: i32 = 1;
 const CLD_KILLED: i32 = 2;
 
 /// All commands of this node, by token, so in the order of arrival.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Commands(BTreeMap<Token, Command>);
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Command {
     number: u64,
     request: Arc<RunRequest>,
@@ -45,7 +46,7 @@ struct Command {
     due: Instant,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum State {
     Queued,
     Running,

@@ -21,6 +21,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use commands::Commands;
 use core::fmt;
+use serde::{Deserialize, Serialize};
 use started::StartedHere;
 /// Bytes of a request's field for the name of an operation (`DLMC_RUN_UUID_LEN`), its NUL included.
 pub const UUID_LENGTH: usize = 64;
@@ -28,8 +29,17 @@ pub const UUID_LENGTH: usize = 64;
 pub const COMMAND_LENGTH: usize = 1024;
 
 /// The name of one operation. 36 characters in all daemons; here 1 to 63 printable ones, so that it can be logged.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct RunUuid(String);
+
+impl TryFrom<String> for RunUuid {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::new(text.as_bytes()).ok_or("no name of an operation")
+    }
+}
 
 impl RunUuid {
     /// `None` where the bytes are no name.
@@ -60,7 +70,7 @@ impl fmt::Debug for RunUuid {
 }
 
 /// What happens to run commands on this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RunEvent {
     /// A client wants a command run; answered by [`RunEffect::Answer`] in the same step.
     Start {
@@ -94,7 +104,7 @@ pub enum RunEvent {
 }
 
 /// What a check does beside telling the state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Then {
     /// Nothing.
     Keep,
@@ -105,7 +115,7 @@ pub enum Then {
 }
 
 /// What run commands ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum RunEffect {
     /// Run a program, apart from the daemon; answered by [`RunEvent::Done`].
     Command {
@@ -121,7 +131,7 @@ pub enum RunEffect {
 }
 
 /// What a client is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum RunAnswer {
     /// The request is on its way.
     Started,
@@ -147,7 +157,7 @@ pub enum RunAnswer {
 const LOGGED: usize = 128;
 
 /// Run commands of one daemon.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Runs {
     started: StartedHere,
     commands: Commands,

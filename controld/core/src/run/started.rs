@@ -17,6 +17,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// Operations that are kept.
 const STARTED_MAX: usize = 256;
@@ -26,11 +27,11 @@ const REPLY_SECONDS: u64 = COMMAND_SECONDS + 60;
 const KEPT_SECONDS: u64 = 3600;
 
 /// All operations that began here.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct StartedHere(BTreeMap<RunUuid, Started>);
 
 /// One of them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Started {
     number: u64,
     request: Arc<RunRequest>,
@@ -48,7 +49,7 @@ struct Started {
 }
 
 /// When the starting node runs the command itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Own {
     Never,
     AtOnce,

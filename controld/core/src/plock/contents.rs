@@ -1,0 +1,60 @@
+//! The locks of a lockspace and all that waits for them, apart from the rest of its state: without bound, so recordings
+//! must be able to leave it out.
+
+use super::PlocksData;
+use super::resources::Resources;
+use super::results::{Asked, Results};
+use super::space::Plocks;
+use super::transfer::{Progress, Saved};
+use alloc::collections::VecDeque;
+use serde::{Deserialize, Serialize};
+
+/// What is encoded.
+#[derive(Debug, Serialize)]
+pub(crate) struct ContentsOf<'a> {
+    resources: &'a Resources,
+    results: &'a Results,
+    in_flight: &'a VecDeque<Asked>,
+    held: &'a VecDeque<Asked>,
+    parts: &'a VecDeque<PlocksData>,
+    saved: Option<&'a VecDeque<Saved>>,
+}
+
+/// The same, decoded: field by field as above.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Contents {
+    resources: Resources,
+    results: Results,
+    in_flight: VecDeque<Asked>,
+    held: VecDeque<Asked>,
+    parts: VecDeque<PlocksData>,
+    saved: Option<VecDeque<Saved>>,
+}
+
+impl Plocks {
+    /// What of the state may be too much.
+    pub(crate) fn contents(&self) -> ContentsOf<'_> {
+        ContentsOf {
+            resources: &self.resources,
+            results: &self.results,
+            in_flight: &self.in_flight,
+            held: &self.held,
+            parts: &self.outgoing.parts,
+            saved: match &self.progress {
+                Progress::Receiving(incoming) => Some(&incoming.saved),
+                Progress::Needing | Progress::Synchronised => None,
+            },
+        }
+    }
+
+    /// Put back what was encoded apart.
+    pub(crate) fn restore(&mut self, contents: Contents) {
+        let Contents { resources, results, in_flight, held, parts, saved } = contents;
+        (self.resources, self.results) = (resources, results);
+        (self.in_flight, self.held) = (in_flight, held);
+        self.outgoing.parts = parts;
+        if let (Progress::Receiving(incoming), Some(saved)) = (&mut self.progress, saved) {
+            incoming.saved = saved;
+        }
+    }
+}
