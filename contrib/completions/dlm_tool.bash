@@ -20,7 +20,7 @@ _dlm_tool() {
     esac
     for ((at = 1; at < COMP_CWORD; at++)); do
         case ${COMP_WORDS[at]} in
-            explain | check | history | watch | ls | status | dump | plocks | log_plock | lockdebug | lockdump | dump_config | set_config | reload_config | fence_ack | join | leave | joinleave | deadlock_check | run | run_start | run_check | run_cancel | run_list) command=${COMP_WORDS[at]}; break ;;
+            explain | check | history | watch | ls | status | dump | plocks | log_plock | lockdebug | lockdump | dump_config | set_config | reload_config | fence_ack | join | leave | joinleave | deadlock_check | run | run_start | run_check | run_cancel | run_list | record | replay) command=${COMP_WORDS[at]}; break ;;
         esac
     done
     if [[ $word == -* ]]; then
@@ -47,7 +47,7 @@ _dlm_tool() {
         return
     fi
     case $command in
-        '') _dlm_tool_offer "$word" explain check history watch ls status dump plocks log_plock lockdebug lockdump dump_config set_config reload_config fence_ack join leave joinleave deadlock_check run run_start run_check run_cancel run_list ;;
+        '') _dlm_tool_offer "$word" explain check history watch ls status dump plocks log_plock lockdebug lockdump dump_config set_config reload_config fence_ack join leave joinleave deadlock_check run run_start run_check run_cancel run_list record replay ;;
         explain | check | history | ls | plocks | lockdebug | lockdump | leave | deadlock_check)
             mapfile -t found < <(dlm_tool ls 2>/dev/null | sed -n 's/^name  *//p')
             _dlm_tool_offer "$word" "${found[@]}"
@@ -66,6 +66,14 @@ _dlm_tool() {
             ;;
         run | run_start)
             mapfile -t found < <(printf '%s\n' lvm lvs lvchange)
+            _dlm_tool_offer "$word" "${found[@]}"
+            ;;
+        replay)
+            mapfile -t found < <(ls)
+            _dlm_tool_offer "$word" "${found[@]}"
+            ;;
+        record)
+            mapfile -t found < <(echo save; ls)
             _dlm_tool_offer "$word" "${found[@]}"
             ;;
     esac

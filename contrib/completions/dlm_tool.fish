@@ -4,7 +4,7 @@
 # The command among the words.
 function __dlm_tool_command
     for word in (commandline -opc)[2..-1]
-        if contains -- $word explain check history watch ls status dump plocks log_plock lockdebug lockdump dump_config set_config reload_config fence_ack join leave joinleave deadlock_check run run_start run_check run_cancel run_list
+        if contains -- $word explain check history watch ls status dump plocks log_plock lockdebug lockdump dump_config set_config reload_config fence_ack join leave joinleave deadlock_check run run_start run_check run_cancel run_list record replay
             echo $word
             return 0
         end
@@ -43,11 +43,15 @@ complete -c dlm_tool -n 'not __dlm_tool_command >/dev/null' -a run_start -d 'sta
 complete -c dlm_tool -n 'not __dlm_tool_command >/dev/null' -a run_check -d 'the result of a command'
 complete -c dlm_tool -n 'not __dlm_tool_command >/dev/null' -a run_cancel -d 'forget a command'
 complete -c dlm_tool -n 'not __dlm_tool_command >/dev/null' -a run_list -d 'commands on other nodes'
+complete -c dlm_tool -n 'not __dlm_tool_command >/dev/null' -a record -d 'save what the daemon was told and decided'
+complete -c dlm_tool -n 'not __dlm_tool_command >/dev/null' -a replay -d 'show a recording, and decide it again'
 complete -c dlm_tool -n '__dlm_tool_is explain check history ls plocks lockdebug lockdump leave deadlock_check' -a '(dlm_tool ls 2>/dev/null | sed -n \'s/^name  *//p\')'
 complete -c dlm_tool -n '__dlm_tool_is fence_ack' -a '(dlm_tool status 2>/dev/null | sed -n \'s/^fence \\([0-9]*\\) .*/\\1/p\')'
 complete -c dlm_tool -n '__dlm_tool_is set_config' -a '(dlm_tool dump_config 2>/dev/null | sed -n \'s/^\\([a-z_]*\\)=.*/\\1=/p\')'
 complete -c dlm_tool -n '__dlm_tool_is run_check run_cancel' -a '(dlm_tool run_list 2>/dev/null | sed -n \'s/^run_uuid \\([^ ]*\\) .*/\\1/p\')'
 complete -c dlm_tool -n '__dlm_tool_is run run_start' -a '(printf \'%s\\n\' lvm lvs lvchange)'
+complete -c dlm_tool -n '__dlm_tool_is replay' -a '(ls)'
+complete -c dlm_tool -n '__dlm_tool_is record' -a '(echo save; ls)'
 complete -c dlm_tool -n '__dlm_tool_is lockdump' -s M -d 'copies held for other nodes'
 complete -c dlm_tool -n 'not __dlm_tool_command >/dev/null' -s h -d 'usage'
 complete -c dlm_tool -n 'not __dlm_tool_command >/dev/null' -s V -d 'version'

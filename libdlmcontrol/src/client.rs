@@ -22,6 +22,10 @@ const LIST_MAX: usize = 16 * 1024 * 1024;
 /// Most bytes of a JSON document: thousands of lockspaces. Keeps a broken peer from making us allocate without bound.
 const DOCUMENT_MAX: usize = 64 * 1024 * 1024;
 
+/// Most bytes of a recording: the daemon's own limit is half of it. Keeps a broken peer from making us allocate without
+/// bound.
+const RECORDING_MAX: usize = 128 * 1024 * 1024;
+
 /// How often `run_check` asks again: the protocol has no way to be told.
 const RUN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -412,6 +416,18 @@ impl Client {
     pub fn history(&self) -> Result<crate::history::History> {
         let text = self.history_json()?;
         parsed(Command::History, &text)
+    }
+
+    /// What the daemon's flight recorder has, as the bytes of a file. A daemon that does not know the question does not
+    /// answer: give a limit with [`Self::with_timeout`].
+    ///
+    /// # Errors
+    /// Connection, answer; refusal with EPERM, or EOPNOTSUPP where the recorder is switched off.
+    pub fn record_save(&self) -> Result<Vec<u8>> {
+        let mut connection = self.command(&Header::new(Command::RecordSave), &[])?;
+        let reply = connection.header()?;
+        connection.refused(&reply)?;
+        connection.payload(&reply, RECORDING_MAX, "recording")
     }
 
     /// A text answer that no buffer of a C caller bounds.

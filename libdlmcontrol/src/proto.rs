@@ -93,11 +93,13 @@ pub enum Command {
     State = 1001,
     /// The recoveries of the last hours as JSON; of this daemon alone.
     History = 1002,
+    /// The flight recorder's recording; of this daemon alone, on the command socket. A C daemon does not answer.
+    RecordSave = 1003,
 }
 
 impl Command {
     /// All commands, in the order of their numbers.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::DumpDebug,
         Self::DumpPlocks,
         Self::LockspaceInfo,
@@ -119,6 +121,7 @@ impl Command {
         Self::SetConfig,
         Self::State,
         Self::History,
+        Self::RecordSave,
     ];
 
     /// The command of a number, `None` where there is none.
@@ -162,6 +165,7 @@ impl Command {
             Self::SetConfig => "set_config",
             Self::State => "state",
             Self::History => "history",
+            Self::RecordSave => "record_save",
         }
     }
 }

@@ -84,6 +84,10 @@ pub enum Command {
     Explain(Option<Vec<u8>>),
     /// The state on the terminal, as it changes.
     Watch,
+    /// Write what the daemon's flight recorder has into a file.
+    RecordSave(Vec<u8>),
+    /// Show a recording, and whether the core decides again as the daemon did.
+    Replay(Vec<u8>),
 }
 
 /// How to do it: all options of the line, whatever the command.
@@ -233,6 +237,11 @@ fn command(word: &[u8], rest: &[Vec<u8>]) -> Option<Result<Command, UsageError>>
         b"history" => Ok(Command::History(rest.first().cloned())),
         b"explain" => Ok(Command::Explain(rest.first().cloned())),
         b"watch" => Ok(Command::Watch),
+        b"record" => match rest {
+            [verb, file, ..] if verb == b"save" => Ok(Command::RecordSave(file.clone())),
+            _ => Err(UsageError::line("record: save and a file name required")),
+        },
+        b"replay" => first(rest, "file name required").map(Command::Replay),
         b"dump" => Ok(Command::Dump),
         b"dump_config" => Ok(Command::DumpConfig),
         b"reload_config" => Ok(Command::ReloadConfig),
@@ -325,6 +334,8 @@ mod tests {
             ("fence_ack", "nodeid required\n"),
             ("set_config", "command required\n"),
             ("run_cancel", "uuid required\n"),
+            ("record save", "record: save and a file name required\n"),
+            ("replay", "file name required\n"),
             ("-X", "dlm_tool: invalid option -- 'X'\nPlease use '-h' for usage.\n"),
             ("ls -i", "dlm_tool: option requires an argument -- 'i'\nPlease use '-h' for usage.\n"),
         ];

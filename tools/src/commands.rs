@@ -35,6 +35,10 @@ pub enum Argument {
     Uuid,
     /// A command for other nodes.
     Words,
+    /// A file.
+    File,
+    /// The word `save`, and a file.
+    SaveFile,
 }
 
 /// A single-letter option.
@@ -89,7 +93,7 @@ const fn query(
 }
 
 /// All commands, those first that an administrator wants first.
-pub const COMMANDS: [Entry; 24] = [
+pub const COMMANDS: [Entry; 26] = [
     query("explain", Argument::AnyLockspace, "", "what is waited for, and what can be done"),
     query("check", Argument::AnyLockspace, "", "one line and an exit code"),
     query("history", Argument::AnyLockspace, "", "recoveries, and where their time went"),
@@ -114,6 +118,8 @@ pub const COMMANDS: [Entry; 24] = [
     entry("run_check", Argument::Uuid, "i", "the result of a command"),
     entry("run_cancel", Argument::Uuid, "", "forget a command"),
     query("run_list", Argument::None, "", "commands on other nodes"),
+    entry("record", Argument::SaveFile, "", "save what the daemon was told and decided"),
+    entry("replay", Argument::File, "", "show a recording, and decide it again"),
 ];
 
 /// The names of the commands that `--json` goes with.
@@ -155,7 +161,11 @@ mod tests {
             let alone = args::parse(b"dlm_tool", &words(&[entry.name]));
             let needs_none = matches!(entry.argument, Argument::None | Argument::AnyLockspace);
             assert_eq!(matches!(alone, Ok(Parsed::Run(_))), needs_none, "{}", entry.name);
-            let with_word = args::parse(b"dlm_tool", &words(&[entry.name, "word"]));
+            let with_word = match entry.argument {
+                Argument::SaveFile => words(&[entry.name, "save", "word"]),
+                _ => words(&[entry.name, "word"]),
+            };
+            let with_word = args::parse(b"dlm_tool", &with_word);
             assert!(matches!(with_word, Ok(Parsed::Run(_))), "{}", entry.name);
         }
     }

@@ -20,6 +20,7 @@ pub mod listing;
 pub mod lockdebug;
 pub mod lockdump;
 pub mod number;
+mod replay;
 pub mod run;
 pub mod stonith;
 pub mod usage;

@@ -101,6 +101,8 @@ impl Tool<'_> {
             Command::Check(_) | Command::Explain(_) | Command::History(_) => {
                 self.insight(invocation)
             }
+            Command::RecordSave(file) => self.record_save(file),
+            Command::Replay(file) => self.replay(file),
             Command::Ls(name) => self.ls(name.as_deref(), options),
             Command::Status => self.status(options),
             Command::Dump => self.dump(client.dump_debug()),
@@ -364,7 +366,9 @@ const fn asks_as_in_c(invocation: &Invocation) -> bool {
         | Command::Check(_)
         | Command::History(_)
         | Command::Explain(_)
-        | Command::Watch => false,
+        | Command::Watch
+        | Command::RecordSave(_)
+        | Command::Replay(_) => false,
     }
 }
 

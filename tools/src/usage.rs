@@ -56,6 +56,14 @@ dlm_tool watch
   Nodes, lockspaces, slots, fencing and rates on the terminal, as they change.
   q ends it.
 
+dlm_tool record save FILE
+  What the daemon was told lately and what it decided, in a file; for root and
+  members of control_group. A daemon that dies leaves such a file beside its log.
+
+dlm_tool replay FILE
+  Shows such a file step by step, decides everything again, and says where the
+  daemon decided otherwise (exit code 1).
+
 dlm_tool --json COMMAND    for ls, status, check, explain, history, dump,
                            dump_config, log_plock, plocks, run_list
   The same for programs; status prints the daemon's whole state (docs/json.md).

@@ -18,6 +18,9 @@ const UUIDS: &str = "dlm_tool run_list 2>/dev/null | sed -n 's/^run_uuid \\([^ ]
 /// The commands that other nodes carry out.
 const WORDS: &str = "printf '%s\\n' lvm lvs lvchange";
 
+const FILES: &str = "ls";
+const SAVE_FILES: &str = "echo save; ls";
+
 /// What is behind these commands, with the shell's question for it.
 fn questions() -> Vec<(Vec<&'static str>, &'static str)> {
     let names = |wanted: &[Argument]| -> Vec<&'static str> {
@@ -30,6 +33,8 @@ fn questions() -> Vec<(Vec<&'static str>, &'static str)> {
         (names(&[Argument::Settings]), SETTINGS),
         (names(&[Argument::Uuid]), UUIDS),
         (names(&[Argument::Words]), WORDS),
+        (names(&[Argument::File]), FILES),
+        (names(&[Argument::SaveFile]), SAVE_FILES),
     ]
 }
 

@@ -248,6 +248,7 @@ fn every_phase_of_the_daemon_and_state_of_a_lockspace_has_a_sentence() {
             our_jid: Some(0),
             nodes: Vec::new(),
             waits: Vec::new(),
+            meters: None,
         };
         let mut state = running();
         state.lockspaces.push(lockspace);

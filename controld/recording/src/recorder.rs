@@ -20,7 +20,7 @@ const SEGMENTS: usize = 4;
 /// Of a segment the state may be half at most, so that there is room for what happens.
 const STATE_SHARE: usize = 2;
 
-/// Of a segment the POSIX locks may be an eighth at most: some 1,200 locks of 1 MiB's segments, a tenth of a millisecond
+/// Of a segment the POSIX locks may be an eighth at most: some 700 locks of 1 MiB's segments, a tenth of a millisecond
 /// for each segment.
 const LOCKS_SHARE: usize = 8;
 

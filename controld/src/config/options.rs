@@ -39,6 +39,7 @@ pub enum Key {
     Version,
     FenceAgentTimeout,
     ControlGroup,
+    FlightRecorder,
 }
 
 /// What an option's value is.
@@ -179,6 +180,7 @@ pub const OPTIONS: &[Row] = &[
     // Ours, unknown to the C daemon.
     row(Key::FenceAgentTimeout, ("fence_agent_timeout", None), Unsigned, Preset::Unsigned(300), AtStart, "seconds that a fence agent may run before it counts as failed"),
     row(Key::ControlGroup, ("control_group", None), Text, Preset::Text(""), AtStart, "group whose members may, besides root, send commands that change state"),
+    row(Key::FlightRecorder, ("flight_recorder", None), Unsigned, Preset::Unsigned(1024), AtStart, "KiB of memory for a recording of what happens, 0 for none"),
 ];
 
 impl Row {
@@ -281,7 +283,7 @@ mod tests {
     #[test]
     fn every_key_has_one_row_in_order() {
         assert!(OPTIONS.windows(2).all(|pair| pair[0].key < pair[1].key));
-        assert_eq!(OPTIONS.last().map(|row| row.key), Some(Key::ControlGroup));
+        assert_eq!(OPTIONS.last().map(|row| row.key), Some(Key::FlightRecorder));
         assert!(OPTIONS.iter().all(|row| row.key.row().long == row.long));
         let letters: Vec<char> = OPTIONS.iter().filter_map(|row| row.short).collect();
         assert_eq!(letters.len(), letters.iter().collect::<BTreeSet<_>>().len());
@@ -322,6 +324,7 @@ mod tests {
             own,
             "  --fence_agent_timeout <arg>\n        seconds that a fence agent may run before it counts as failed [300]\n\n  \
              --control_group <str>\n        group whose members may, besides root, send commands that change state []\n\n  \
+             --flight_recorder <arg>\n        KiB of memory for a recording of what happens, 0 for none [1024]\n\n  \
              --check-config[=<path>]\n        check dlm.conf, report, then exit\n\n"
         );
     }

@@ -105,6 +105,10 @@ impl Orders {
             Order::FenceAck(node) => self.hand_over(Command::FenceAck(node)).await,
             Order::SetConfig(text) => self.hand_over(Command::SetConfig(text)).await,
             Order::ReloadConfig => self.hand_over(Command::ReloadConfig).await,
+            Order::RecordSave => {
+                let recording = self.ask(|reply| Command::RecordSave { reply }).await;
+                (recording.map(record_save), Next::Close)
+            }
             Order::RunStart { command, node, flags } => {
                 let started =
                     self.ask(|reply| Command::RunStart { command, node, flags, reply }).await;
@@ -195,7 +199,7 @@ fn denial(command: proto::Command, request: &Header) -> Option<Vec<u8>> {
             let option = u32::from_ne_bytes(request.data.to_ne_bytes());
             Some(answer::framed(Header { name: request.name, option, ..header }, &[]))
         }
-        C::RunStart => Some(answer::framed(header, &[])),
+        C::RunStart | C::RecordSave => Some(answer::framed(header, &[])),
         C::RunCheck => Some(run_check(None, -errno::EPERM)),
         C::DumpDebug
         | C::DumpPlocks
@@ -223,6 +227,15 @@ fn run_start(uuid: Option<&str>) -> Vec<u8> {
     let named =
         uuid.filter(|uuid| uuid.len() < NAME_LEN).and_then(|uuid| header.named(uuid.as_bytes()));
     answer::framed(named.unwrap_or(Header { data: -1, ..header }), &[])
+}
+
+/// The recording, or that there is none.
+fn record_save(recording: Option<Vec<u8>>) -> Vec<u8> {
+    let header = Header::new(proto::Command::RecordSave);
+    match recording {
+        Some(recording) => answer::framed(header, &recording),
+        None => answer::framed(Header { data: -errno::EOPNOTSUPP, ..header }, &[]),
+    }
 }
 
 /// Header and status, always both.

@@ -109,6 +109,11 @@ pub enum Command {
     SetConfig(String),
     /// Read dlm.conf again.
     ReloadConfig,
+    /// What the flight recorder has.
+    RecordSave {
+        /// A file; `None`: the recorder is switched off.
+        reply: oneshot::Sender<Option<Vec<u8>>>,
+    },
     /// Run a command on other nodes.
     RunStart {
         /// The command's text, at most 1024 bytes.

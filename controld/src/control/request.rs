@@ -91,7 +91,8 @@ impl Query {
             | C::RunStart
             | C::RunCheck
             | C::ReloadConfig
-            | C::SetConfig => return None,
+            | C::SetConfig
+            | C::RecordSave => return None,
         })
     }
 }
@@ -122,6 +123,7 @@ pub(crate) enum Order {
     FenceAck(NodeId),
     SetConfig(String),
     ReloadConfig,
+    RecordSave,
     RunStart { command: String, node: Option<NodeId>, flags: i32 },
     RunCheck { uuid: String, flags: i32 },
     FsRegister(EchoedName),
@@ -157,6 +159,7 @@ impl Order {
             C::SetConfig if payload.len() > TEXT_LEN => Err(BadOrder::ConfigLength(payload.len())),
             C::SetConfig => Ok(Self::SetConfig(config_text(payload))),
             C::ReloadConfig => Ok(Self::ReloadConfig),
+            C::RecordSave => Ok(Self::RecordSave),
             C::RunStart => run_start(header, payload),
             C::RunCheck => {
                 let uuid = String::from_utf8_lossy(name.bytes()).into_owned();

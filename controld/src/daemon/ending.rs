@@ -6,7 +6,7 @@
 use super::FAILURE;
 use super::startup::StartError;
 use crate::cluster::Cluster;
-use crate::driver::{End, Inputs, Outputs};
+use crate::driver::{End, Inputs, Outputs, Writing};
 use crate::kernel::root::Root;
 use crate::kernel::startup::clear_configfs;
 use crate::logging::Logger;
@@ -36,6 +36,12 @@ pub(super) async fn after_run(
     core: &Core,
     logger: &Logger,
 ) -> u8 {
+    let recorded = match end {
+        End::Done => None,
+        End::Refused(why) | End::ClusterLost(why) | End::FailStop(why) => {
+            Some(outputs.recorder.leave_behind(why.clone()))
+        }
+    };
     match end {
         // Its connections to corosync close with the cluster's, below.
         End::Done | End::Refused(_) => drop(inputs),
@@ -48,6 +54,9 @@ pub(super) async fn after_run(
     }
     // Waits, bounded, until corosync has what was asked for; groups that were not left see a failure.
     drop(outputs.cluster);
+    if let Some(said) = recorded.and_then(Writing::wait) {
+        logger.error(&said);
+    }
     tidy(logger);
     0
 }

@@ -5,7 +5,7 @@ use crate::cluster::Cluster;
 use crate::cluster::corosync::{self, Configuration, Corosync, CorosyncError};
 use crate::config::{Config, Key, Origin};
 use crate::control::{self, History, Published};
-use crate::driver::{Driver, Inputs, Outputs, clock};
+use crate::driver::{Driver, FlightRecorder, Inputs, Outputs, clock};
 use crate::feed::{Feed, both};
 use crate::fence::{AgentRequest, Purpose, run};
 use crate::kernel::attributes::{ClusterAttributes, Protocol};
@@ -137,6 +137,8 @@ async fn connect(
         clients.history.set_totem(token, consensus);
     }
     let core = Core::new(setup(&config, &seams.configuration));
+    let recorder = FlightRecorder::new(config.settings().number(Key::FlightRecorder));
+    recorder.write_in_panics();
     let outputs = Outputs {
         cluster: seams.cluster,
         kernel: seams.kernel,
@@ -144,6 +146,7 @@ async fn connect(
         history: clients.history,
         meters: clients.meters,
         logger: logger.clone(),
+        recorder,
         ready: Box::new(tell_ready(logger.clone())),
     };
     let driver = Driver::new(core, config, seams.configuration.nodes, outputs);

@@ -7,10 +7,12 @@ mod agents;
 mod children;
 pub(crate) mod clock;
 mod inputs;
+mod recorder;
 mod run;
 mod timeline;
 
 pub use inputs::Inputs;
+pub use recorder::{FlightRecorder, Writing};
 
 use crate::cluster::Cluster;
 use crate::config::{Config, Key, Outcome};
@@ -65,6 +67,8 @@ pub struct Outputs {
     pub meters: Meters,
     /// The log.
     pub logger: Logger,
+    /// What the core was told, and did.
+    pub recorder: FlightRecorder,
     /// Called once, when the daemon can serve.
     pub ready: Box<dyn FnOnce() + Send>,
 }
@@ -171,7 +175,9 @@ impl Driver {
         self.plocks_changed |= plocks_alone;
         let now = clock::now();
         self.outputs.meters.event(now.mono, &event);
+        self.outputs.recorder.begin(now, &event, &self.core);
         self.core.step(now, event, &mut effects);
+        self.outputs.recorder.end(&effects);
         for effect in effects {
             if let Effect::Timeline(moment) = &effect {
                 self.outputs.history.note(now.mono, moment);
@@ -237,6 +243,9 @@ impl Driver {
                 self.options_changed(&outcome, "dynamic");
             }
             Command::ReloadConfig => self.reload(),
+            Command::RecordSave { reply } => {
+                let _ = reply.send(self.outputs.recorder.saved());
+            }
             Command::RunStart { command, node, flags, reply } => {
                 let _ = reply.send(self.run_start(command, node, flags));
             }

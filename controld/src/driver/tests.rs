@@ -8,6 +8,7 @@ use dlm_core::event::{Confchg, JoinReason, Token};
 use dlm_core::options::Setup;
 use dlm_core::plock::{Mode, Op, PlockInfo};
 use dlm_core::types::{GlobalId, Group, LockspaceName, RingId};
+use dlm_recording::{Recording, Verdict};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use std::collections::BTreeMap;
@@ -38,7 +39,7 @@ fn us() -> NodeId {
     NodeId::new(1).expect("not 0")
 }
 
-fn driver(cluster: Box<dyn Cluster>, kernel: Box<dyn Kernel>) -> Driver {
+fn driver(cluster: Box<dyn Cluster>, kernel: Box<dyn Kernel>, recorder: FlightRecorder) -> Driver {
     let Ok(Invocation::Run(config)) = Config::from_args(["-D".into()], None) else {
         panic!("-D is a way to run")
     };
@@ -61,6 +62,7 @@ fn driver(cluster: Box<dyn Cluster>, kernel: Box<dyn Kernel>) -> Driver {
         history: History::default(),
         meters: Meters::default(),
         logger: Logger::start(options).expect("a thread"),
+        recorder,
         ready: Box::new(|| ()),
     };
     Driver::new(core, config, vec![node], outputs)
@@ -82,9 +84,9 @@ fn a_flood_loses_no_event() {
     let (cluster, kernel, plocks) = (Box::new(cluster), Box::new(kernel), Box::new(plocks));
     let inputs = Inputs { cluster, kernel, plocks, commands, signals };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let (end, _, _, core) = runtime
-        .expect("a runtime")
-        .block_on(driver(Box::new(Silent), Box::new(Silent)).run(inputs));
+    let (end, _, _, core) = runtime.expect("a runtime").block_on(
+        driver(Box::new(Silent), Box::new(Silent), FlightRecorder::default()).run(inputs),
+    );
     assert_eq!(end, End::ClusterLost("the end".to_owned()));
     assert_eq!(core.snapshot().lockspaces.len(), FLOOD);
 }
@@ -134,7 +136,10 @@ impl Kernel for Alone {
 }
 
 /// A whole daemon but for corosync and the kernel, whose plock device is a socket: runs `kernel` at its other end.
-fn with_a_plock_device(kernel: impl FnOnce(OwnedFd, GlobalId) + Send + 'static) -> Core {
+fn with_a_plock_device(
+    recorder: FlightRecorder,
+    kernel: impl FnOnce(OwnedFd, GlobalId) + Send + 'static,
+) -> Core {
     const ROOM: usize = 1024;
     let fs = LockspaceName::new(b"fs").expect("a name");
     let id = Group::Lockspace(fs.clone()).global_id();
@@ -160,7 +165,7 @@ fn with_a_plock_device(kernel: impl FnOnce(OwnedFd, GlobalId) + Send + 'static) 
         addresses: nobody,
     });
     kernel_events.try_send(Event::Online { lockspace: fs }).expect("room");
-    let driver = driver(Box::new(alone(None)), Box::new(alone(Some(results))));
+    let driver = driver(Box::new(alone(None)), Box::new(alone(Some(results))), recorder);
     let end = cluster_events.clone();
     std::thread::spawn(move || {
         kernel(ours, id);
@@ -210,7 +215,8 @@ fn ask(kernel: &OwnedFd, request: &PlockInfo) {
 
 #[test]
 fn requests_of_the_device_are_answered_there_in_order() {
-    let core = with_a_plock_device(|kernel, id| {
+    let recorder = FlightRecorder::new(1024);
+    let core = with_a_plock_device(recorder.clone(), |kernel, id| {
         for number in 1..=3 * 64 {
             ask(&kernel, &lock(id, number, Op::Lock));
         }
@@ -221,10 +227,23 @@ fn requests_of_the_device_are_answered_there_in_order() {
     let name = LockspaceName::new(b"fs").expect("a name");
     let held = core.plocks(&name).map(Iterator::count);
     assert_eq!(held, Some(3 * 64), "locks of the lockspace");
+
+    let file = recorder.saved().expect("a recorder");
+    let recording = Recording::read(&file).expect("a recording");
+    let [segment] = recording.segments.as_slice() else { panic!("one segment is enough") };
+    let mut replay = segment.replay().expect("a segment");
+    let mut steps = 0;
+    while let Some(step) = replay.next_step().expect("a step") {
+        let number = step.number;
+        assert_eq!(replay.take(step).verdict, Verdict::Same, "step {number}");
+        steps += 1;
+    }
+    assert!(steps > 2 * 3 * 64, "request and message of each lock: {steps} steps");
+    assert_eq!(*replay.core(), core);
 }
 
 /// What the daemon adds to a request, the device's reader and both channels included; corosync and the kernel's own work
-/// not. Beside it what the sockets and threads cost alone, without a daemon:
+/// not; without a flight recorder and with one, in turn. Beside it what the sockets and threads cost alone, without a daemon:
 /// `cargo test --release -p dlm-controld --lib -- --ignored --nocapture cost_of_a_plock`.
 #[test]
 #[ignore = "a measurement"]
@@ -240,7 +259,12 @@ fn cost_of_a_plock() {
     measure(&ours, GlobalId(1), "echo");
     drop(ours);
     echo.join().expect("no panic");
-    with_a_plock_device(|kernel, id| measure(&kernel, id, "daemon"));
+    for _ in 0..7 {
+        for (kib, what) in [(0, "daemon"), (1024, "daemon with a recorder")] {
+            let recorder = FlightRecorder::new(kib);
+            with_a_plock_device(recorder, move |kernel, id| measure(&kernel, id, what));
+        }
+    }
 }
 
 /// Answers requests with themselves, by a bare event loop.
@@ -277,7 +301,7 @@ fn measure(kernel: &OwnedFd, id: GlobalId, what: &str) {
 
 #[test]
 fn what_happens_is_counted() {
-    let mut driver = driver(Box::new(Silent), Box::new(Silent));
+    let mut driver = driver(Box::new(Silent), Box::new(Silent), FlightRecorder::default());
     let meters = driver.outputs.meters.clone();
     driver.step(Event::Begin);
     let why = "too short".to_owned();

@@ -291,6 +291,88 @@ fn failed_fencing_is_explained_and_remembered() {
     lab.discard();
 }
 
+/// The path of a file for one node's tool.
+fn file_of(lab: &Lab, name: &str) -> String {
+    lab.directory().join(name).to_str().unwrap().to_owned()
+}
+
+/// Save a node's recording, and replay it.
+fn replayed(lab: &Lab, node: u32) -> String {
+    let file = file_of(lab, &format!("{node}.rec"));
+    let saved = lab.tool(node, &["record", "save", &file]).unwrap();
+    ok(&saved);
+    assert!(saved.out.contains(" bytes saved in "), "{saved:?}");
+    let shown = lab.tool(node, &["replay", &file]).unwrap();
+    ok(&shown);
+    shown.out
+}
+
+#[test]
+fn recordings_replay_to_what_the_daemons_did() {
+    let mut lab = cluster(3, "");
+    join(&mut lab, 3, "fs");
+    lab.command("plock 3 fs lock 79937 0 9 write 31").unwrap();
+    wait_for_plock(&lab, 3, 31, &[0]);
+    lab.kill_daemon(3).unwrap();
+    for node in [1, 2] {
+        wait_for_members(&mut lab, node, "1 2 ");
+    }
+    for node in [1, 2] {
+        let text = replayed(&lab, node);
+        for part in [
+            "  the daemon begins\n",
+            ", 3 went (NodeDown)\n",
+            ": START of change ",
+            "Lock Write waiting 0-9 of inode 79937",
+            ": fs: start with ",
+            "\nTimeline\n",
+            "fs: kernel started with 1 2\n",
+            " with the effects that were recorded\n",
+        ] {
+            assert!(text.contains(part), "node {node}: no `{part}` in:\n{text}");
+        }
+        assert!(!text.contains("DIFFERENT"), "{text}");
+    }
+
+    let refused = lab.tool_of_nobody(1, &["record", "save", "/dev/null"]).unwrap();
+    assert_eq!(refused.status, Some(1), "{refused:?}");
+    assert!(refused.err.contains("record_save: the daemon answers: Operation not permitted"));
+
+    let file = file_of(&lab, "1.rec");
+    let recording = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &recording[..recording.len() / 2]).unwrap();
+    let cut = lab.tool(1, &["replay", &file]).unwrap();
+    assert_eq!(cut.status, Some(1), "{cut:?}");
+    assert!(cut.err.contains("the recording is cut off: segment "), "{cut:?}");
+    lab.discard();
+}
+
+#[test]
+fn daemon_that_loses_its_cluster_leaves_its_recording() {
+    let mut lab = cluster(3, "flight_recorder=128\n");
+    join(&mut lab, 3, "fs");
+    lab.command("procdown 3").unwrap();
+    assert_eq!(lab.daemon_ended(3).unwrap().code(), Some(0));
+    let left = "/var/log/dlm_controld/dlm_controld.rec";
+    let shown = lab.tool(3, &["replay", left]).unwrap();
+    ok(&shown);
+    for part in ["the daemon ended: ", "STOP, corosync is lost: ", "fs: kernel started with 1 2 3"]
+    {
+        assert!(shown.out.contains(part), "no `{part}` in:\n{}", shown.out);
+    }
+    lab.discard();
+}
+
+#[test]
+fn daemon_without_a_recorder_says_so() {
+    let mut lab = cluster(1, "flight_recorder=0\n");
+    let refused = lab.tool(1, &["record", "save", "/dev/null"]).unwrap();
+    assert_eq!(refused.status, Some(1), "{refused:?}");
+    assert!(refused.err.contains("Operation not supported"), "{refused:?}");
+    assert_eq!(terminate(&mut lab, 1), Some(0));
+    lab.discard();
+}
+
 /// A stand-in for LVM, which says what it was given and what it has of its daemon.
 const LVM: &str = r#"exec > "${0%/*}/../lvm.log" 2>&1
 echo "$*"
