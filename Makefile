@@ -31,7 +31,7 @@ LIBRARY_LINKS = libdlmcontrol.so.3 libdlmcontrol.so
 CAPI = libdlmcontrol/capi
 
 .DEFAULT_GOAL := build
-.PHONY: help build check needs vm-needs demo demo-vm sim mutants scale fuzz bench-recovery bench-plock bench-queries install uninstall clean
+.PHONY: help build check needs vm-needs demo demo-vm sim mutants scale fuzz model bench-recovery bench-plock bench-queries install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -69,6 +69,10 @@ mutants: ## deliberate defects of the core: the simulator has to find each of th
 
 scale: ## what a death and a join cost on 3 to 128 nodes with 1 to 1000 lockspaces, as a table with its growth
 	@$(CARGO) run --quiet --release --locked -p dlm-sim -- scale
+
+model: ## all interleavings of small clusters under a few faults: NODES=2 FAULTS=crash,cut names one, QUICK=1 takes seconds
+	@$(CARGO) build --quiet --release --locked -p dlm-model
+	@$(RELEASE)/dlm-model $(if $(FAULTS),--faults '$(FAULTS)' $(if $(NODES),--nodes '$(NODES)'),$(if $(QUICK),--quick))
 
 fuzz: ## libFuzzer on everything that reads foreign bytes: SECONDS=60 for each target, TARGETS='wire core' (needs cargo-fuzz)
 	@tests/fuzz/run '$(or $(SECONDS),60)' $(TARGETS)

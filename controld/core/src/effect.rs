@@ -109,7 +109,7 @@ pub enum Lane {
 }
 
 /// One kernel write (spec/kernel-interfaces.md).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum KernelWrite {
     /// configfs `comms/<node>`: replace what is there, then nodeid, addr, mark, local.
     AddComm {
@@ -147,7 +147,7 @@ pub enum KernelWrite {
 }
 
 /// What `control 1` needs to have in place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct KernelStart {
     /// First start: the id to write, and `event_done` 0 at the end.
     pub first: Option<GlobalId>,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub struct Token(pub u64);
 
 /// Why a process appeared in a group (corosync/cpg.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum JoinReason {
     /// The process joined.
     Join,
@@ -44,7 +44,7 @@ impl LeaveReason {
 }
 
 /// One configuration change of a group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Confchg {
     /// Members after the change, in the order given.
     pub members: Vec<NodeId>,
@@ -55,7 +55,7 @@ pub struct Confchg {
 }
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Event {
     /// All inputs are connected: begin. Once, first.
     Begin,
@@ -197,7 +197,7 @@ pub enum Event {
 }
 
 /// How a program ended: a fence agent, a run command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum AgentOutcome {
     /// Exit status, 0 for success.
     Exited(i32),

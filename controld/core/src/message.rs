@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// A message with the parts of its header that mean something.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Packet {
     /// Run version of the daemon protocol for lockspace and run messages; 0.0.0 for PROTOCOL and FENCE_*.
     pub version: Version,
@@ -22,7 +22,7 @@ pub struct Packet {
 }
 
 /// The body of a message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
     /// Type 1.
     Protocol(Protocol),
@@ -97,7 +97,7 @@ impl Message {
 }
 
 /// One of the four versions of a PROTOCOL message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProtocolVersion {
     /// 0.0.0 while undecided.
     pub version: Version,
@@ -109,7 +109,7 @@ pub struct ProtocolVersion {
 pub const PROTOCOL_STATEFUL: u16 = 1;
 
 /// Type 1: what the sender can run and what it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Protocol {
     /// Highest daemon protocol the sender can run.
     pub daemon_max: ProtocolVersion,
@@ -153,7 +153,7 @@ pub struct ChangeCounts {
 }
 
 /// Type 2: "my kernel is stopped, and I know this change"; with [`START_NACK`]: "this change is void for me".
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Start {
     /// The sender's number of the change.
     pub seq: ChangeSeq,
@@ -164,7 +164,7 @@ pub struct Start {
 }
 
 /// Type 8: the data node has sent all POSIX locks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PlocksDone {
     /// The sender's number of the change.
     pub seq: ChangeSeq,
@@ -180,7 +180,7 @@ pub struct PlocksDone {
 pub const FENCE_RESULT_ACKNOWLEDGED: i32 = -125;
 
 /// Type 14: what became of an attempt to fence a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FenceResult {
     /// Whom.
     pub victim: NodeId,
@@ -208,7 +208,7 @@ pub const CLEAR_FIPU: u32 = 4;
 pub const FENCE_CLEAR_UNKNOWN: i32 = -61;
 
 /// Type 15: a late joiner learns what it may forget, or says that it knows nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FenceClear {
     /// The joiner; with [`CLEAR_FIPU_UNKNOWN`] the sender itself.
     pub node: NodeId,
@@ -241,7 +241,7 @@ pub struct RunRequest {
 }
 
 /// Type 17: what became of a command on the sender.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RunReply {
     /// As in the request.
     pub dest: Option<NodeId>,

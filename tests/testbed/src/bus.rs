@@ -18,11 +18,12 @@ use dlm_core::event::{Confchg, Event, JoinReason, LeaveReason};
 use dlm_core::message::{Message, Packet};
 use dlm_core::types::{Group, NodeId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{Hash, Hasher};
 
 use ring::{Ring, Station};
 
 /// A connection of a daemon to its corosync; each is a queue of its own.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Channel {
     /// The quorum service.
     Quorum,
@@ -32,10 +33,22 @@ pub enum Channel {
 
 /// Names one membership of one group: all members that see it know it by the same number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ConfigId(pub u64);
+pub struct ConfigId {
+    /// Grows with every membership of the cluster.
+    number: u64,
+    /// What sets it apart whatever goes on elsewhere at the time; see [`Bus::next_config`].
+    place: u64,
+}
+
+/// Two ways to one state give it other numbers where they have taken the same steps in another order.
+impl Hash for ConfigId {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.place.hash(hasher);
+    }
+}
 
 /// Where a message comes from, as only an onlooker of the whole cluster can know.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// The newest membership that the sender had been shown when it sent.
     pub config: ConfigId,
@@ -44,7 +57,7 @@ pub struct Origin {
 }
 
 /// What a connection hands to the daemon.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Arrival {
     /// The event.
     pub event: Event,
@@ -53,7 +66,7 @@ pub struct Arrival {
 }
 
 /// What a daemon, or its death, gives to a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outgoing {
     /// Join.
     Join,
@@ -71,7 +84,7 @@ pub enum Outgoing {
 }
 
 /// Something that the driver of the bus must find a time for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum News {
     /// One more arrival waits in this inbox.
     Inbox(NodeId, Channel),
@@ -92,6 +105,8 @@ pub struct Bus {
     stored_seq: BTreeMap<NodeId, u64>,
     last_key: u64,
     last_config: u64,
+    /// Places of the memberships that each node has made last.
+    places: BTreeMap<(Group, NodeId), u64>,
     last_incarnation: u64,
     news: Vec<News>,
 }
@@ -109,6 +124,7 @@ impl Bus {
             stored_seq: BTreeMap::new(),
             last_key: 0,
             last_config: 0,
+            places: BTreeMap::new(),
             last_incarnation: 0,
             news: Vec::new(),
         }
@@ -117,6 +133,39 @@ impl Bus {
     /// What has come up since the last call.
     pub fn drain_news(&mut self) -> Vec<News> {
         std::mem::take(&mut self.news)
+    }
+
+    /// The network is cut.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        !self.sides.is_empty()
+    }
+
+    /// What can be handed over or ordered now.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<News> {
+        let mut found = Vec::new();
+        for (id, station) in &self.stations {
+            let inbox = station.inbox.iter().filter(|(_, queue)| !queue.is_empty());
+            found.extend(inbox.map(|(channel, _)| News::Inbox(*id, channel.clone())));
+            let outbox = station.outbox.iter().filter(|(_, queue)| !queue.is_empty());
+            if !self.is_broken(station.ring) {
+                found.extend(outbox.map(|(group, _)| News::Outbox(*id, group.clone())));
+            }
+        }
+        found
+    }
+
+    /// The lowest node of each component that has yet to form its ring.
+    #[must_use]
+    pub fn broken_components(&self) -> Vec<NodeId> {
+        let lowest = |node: &NodeId| self.reachable(*node).first() == Some(node);
+        self.stations
+            .keys()
+            .copied()
+            .filter(lowest)
+            .filter(|node| self.must_reform(*node))
+            .collect()
     }
 
     /// This node's corosync runs.
@@ -152,9 +201,15 @@ impl Bus {
         self.sides.get(&node).copied().unwrap_or(0)
     }
 
-    fn next_config(&mut self) -> ConfigId {
+    /// A membership of a group that is made by all of `makers`. Its place is behind all that one of them has made.
+    fn next_config(&mut self, group: &Group, makers: &[NodeId]) -> ConfigId {
         self.last_config += 1;
-        ConfigId(self.last_config)
+        let of = |id: &NodeId| self.places.get(&(group.clone(), *id)).copied();
+        let place = makers.iter().filter_map(of).max().unwrap_or(0) + 1;
+        self.places.extend(makers.iter().map(|id| ((group.clone(), *id), place)));
+        let lowest = makers.iter().min().map_or(0, |id| u64::from(id.get()));
+        let group = u64::from(group.global_id().0);
+        ConfigId { number: self.last_config, place: group << 32 | place << 8 | lowest }
     }
 
     /// A daemon connects: it is told the present state of the cluster.
@@ -235,7 +290,7 @@ impl Bus {
         if let Some(station) = self.stations.get_mut(&node).filter(|station| station.daemon) {
             station.joined.insert(group.clone());
         }
-        let config = self.next_config();
+        let config = self.next_config(group, &members);
         let change = Confchg {
             members: members.clone(),
             joined: vec![(node, JoinReason::Join)],
@@ -255,7 +310,7 @@ impl Bus {
         }
         members.retain(|member| *member != node);
         let members = members.clone();
-        let config = self.next_config();
+        let config = self.next_config(group, &[members.as_slice(), &[node]].concat());
         let change =
             Confchg { members: members.clone(), joined: Vec::new(), left: vec![(node, reason)] };
         for member in members {

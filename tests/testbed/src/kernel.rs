@@ -16,7 +16,7 @@ pub use plocks::PlockDevice;
 pub use slots::{SlotTable, assign_slots};
 
 /// Whether locking goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Run {
     /// No locking: newly born, or the stop has returned.
     Stopped,
@@ -27,7 +27,7 @@ pub enum Run {
 }
 
 /// A call of the kernel into its file system.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Callback {
     /// Block.
     RecoverPrep,
@@ -43,7 +43,7 @@ pub enum Callback {
 }
 
 /// A member of a kernel lockspace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
     /// Number of its comm when it was added.
     pub comm_seq: u64,
@@ -52,7 +52,7 @@ pub struct Member {
 }
 
 /// One lockspace.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Lockspace {
     /// Its life.
     pub instance: u64,
@@ -106,7 +106,7 @@ impl Lockspace {
 }
 
 /// A member that a start has removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Removed {
     /// Who.
     pub node: NodeId,
@@ -119,7 +119,7 @@ pub struct Removed {
 }
 
 /// What a start has done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct StartReport {
     /// Members that went.
     pub removed: Vec<Removed>,
@@ -127,21 +127,21 @@ pub struct StartReport {
     pub forgotten: Vec<NodeId>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct SpaceNode {
     comm_seq: u64,
     /// Made since the last start.
     fresh: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Comm {
     seq: u64,
     local: bool,
 }
 
 /// One node's kernel.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Kernel {
     comms: BTreeMap<NodeId, Comm>,
     last_comm_seq: u64,

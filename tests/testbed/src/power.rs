@@ -4,7 +4,7 @@ use dlm_core::types::NodeId;
 use std::collections::{BTreeMap, VecDeque};
 
 /// What the next agent that is run for a victim does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Behaviour {
     /// The victim loses power, then the agent reports success.
     Works,
@@ -17,7 +17,7 @@ pub enum Behaviour {
 }
 
 /// Which agent runs do what. Without orders every run works.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct PowerSwitch {
     orders: BTreeMap<NodeId, VecDeque<Behaviour>>,
     standing: BTreeMap<NodeId, Behaviour>,

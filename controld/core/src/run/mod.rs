@@ -70,7 +70,7 @@ impl fmt::Debug for RunUuid {
 }
 
 /// What happens to run commands on this node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RunEvent {
     /// A client wants a command run; answered by [`RunEffect::Answer`] in the same step.
     Start {
@@ -104,7 +104,7 @@ pub enum RunEvent {
 }
 
 /// What a check does beside telling the state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Then {
     /// Nothing.
     Keep,

@@ -5,13 +5,14 @@ use crate::random::Random;
 use dlm_core::event::{Confchg, Event, JoinReason, LeaveReason};
 use dlm_core::types::{Group, NodeId, RingId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// Totem lets ring numbers grow by this (corosync exec/totemsrp.c).
 const RING_SEQ_STEP: u64 = 4;
 
 /// One node's corosync.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Station {
     /// Its life: a rebooted node is somebody else to the old ring.
     pub(super) incarnation: u64,
@@ -26,7 +27,7 @@ pub(super) struct Station {
 }
 
 /// One ring, or what a fragment of nodes remembers of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Ring {
     pub(super) id: RingId,
     /// Members with their lives.
@@ -45,6 +46,20 @@ impl Ring {
     pub(super) fn groups_of(&self, node: NodeId) -> Vec<Group> {
         let of_node = self.groups.iter().filter(|(_, members)| members.contains(&node));
         of_node.map(|(group, _)| group.clone()).collect()
+    }
+}
+
+/// All that decides how the bus goes on. The keys of the rings, which depend on what came first in places that do not see
+/// each other, are no part of it.
+impl Hash for Bus {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        for (id, station) in &self.stations {
+            let Station { incarnation, ring, daemon, joined, seen_all, inbox, outbox } = station;
+            (id, incarnation, self.rings.get(ring), daemon, joined, seen_all).hash(hasher);
+            inbox.iter().filter(|(_, queue)| !queue.is_empty()).for_each(|it| it.hash(hasher));
+            outbox.iter().filter(|(_, queue)| !queue.is_empty()).for_each(|it| it.hash(hasher));
+        }
+        (&self.sides, &self.stored_seq, &self.places, self.last_incarnation).hash(hasher);
     }
 }
 
@@ -163,18 +178,26 @@ impl Bus {
         key(a).is_some_and(|ring| key(b) == Some(ring) && !self.is_broken(ring))
     }
 
-    /// The nodes that this node can reach form a ring, if they are not in one already. True if something changed.
-    pub fn reform(&mut self, node: NodeId) -> bool {
+    /// The nodes that this node can reach, with their lives.
+    fn component(&self, node: NodeId) -> BTreeMap<NodeId, u64> {
+        let lives = self.reachable(node).into_iter();
+        lives.filter_map(|node| Some((node, self.stations.get(&node)?.incarnation))).collect()
+    }
+
+    /// The nodes that this node can reach are no working ring.
+    pub(super) fn must_reform(&self, node: NodeId) -> bool {
         let Some(present) = self.stations.get(&node).map(|station| station.ring) else {
             return false;
         };
-        let component: BTreeMap<NodeId, u64> = self
-            .reachable(node)
-            .into_iter()
-            .filter_map(|node| Some((node, self.stations.get(&node)?.incarnation)))
-            .collect();
-        let settled = self.rings.get(&present).is_some_and(|ring| ring.members == component);
-        if settled && !self.is_broken(present) {
+        let settled =
+            self.rings.get(&present).is_some_and(|ring| ring.members == self.component(node));
+        !settled || self.is_broken(present)
+    }
+
+    /// The nodes that this node can reach form a ring, if they are not in one already. True if something changed.
+    pub fn reform(&mut self, node: NodeId) -> bool {
+        let component = self.component(node);
+        if !self.must_reform(node) {
             return false;
         }
         let mut fragments: BTreeMap<u64, BTreeSet<NodeId>> = BTreeMap::new();
@@ -247,7 +270,7 @@ impl Bus {
                 let (stay, gone): (Vec<NodeId>, Vec<NodeId>) =
                     old.into_iter().partition(|node| fragment.contains(node));
                 if !gone.is_empty() {
-                    let config = self.next_config();
+                    let config = self.next_config(&group, &stay);
                     let change = Confchg {
                         members: stay.clone(),
                         joined: Vec::new(),
@@ -274,7 +297,7 @@ impl Bus {
         let Some(ring) = self.rings.get(&key) else { return };
         let (id, groups) = (ring.id, ring.groups.clone());
         for (group, members) in groups {
-            let config = self.next_config();
+            let config = self.next_config(&group, &members);
             for old in fragments.keys() {
                 let ours = before.get(old).and_then(|g| g.get(&group)).cloned().unwrap_or_default();
                 let joined: Vec<_> =
@@ -327,7 +350,7 @@ impl Bus {
             members: members.to_vec(),
             addresses: members.iter().map(|node| (*node, addresses(*node))).collect(),
         };
-        let origin = Origin { config: ConfigId(0), instance: 0 };
+        let origin = Origin { config: ConfigId::default(), instance: 0 };
         let nodelist = Event::Nodelist { joined, left };
         self.push(node, Channel::Quorum, Arrival { event: nodelist, origin });
         self.push(node, Channel::Quorum, Arrival { event: quorum, origin });

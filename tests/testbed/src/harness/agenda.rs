@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 const MILLI: u64 = 1_000_000;
 
 /// Something that will happen. `boot` and `epoch` name the life of the node or daemon that it is meant for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Action {
     /// Hand over the head of an inbox.
     Take(NodeId, Channel),
@@ -55,7 +55,7 @@ pub(super) enum Action {
 }
 
 /// A kernel write on its way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Write {
     pub(super) token: Token,
     pub(super) lane: Lane,
@@ -154,9 +154,9 @@ pub(super) enum Fifo {
 /// Actions by time, then by order of entry.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Agenda {
-    actions: BTreeMap<(u64, u64), Action>,
+    pub(super) actions: BTreeMap<(u64, u64), Action>,
     entered: u64,
-    ready: BTreeMap<Fifo, u64>,
+    pub(super) ready: BTreeMap<Fifo, u64>,
 }
 
 impl Agenda {

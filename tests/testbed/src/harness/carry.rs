@@ -76,7 +76,8 @@ impl World {
     fn send(&mut self, id: NodeId, group: &Group, packet: Packet) {
         self.tell(|| format!("{id} -> {}", super::story::packet(group, &packet)));
         self.check_send(id, group, &packet);
-        let config = self.daemon(id).and_then(|d| d.view(group)).map_or(ConfigId(0), |v| v.config);
+        let config =
+            self.daemon(id).and_then(|d| d.view(group)).map_or(ConfigId::default(), |v| v.config);
         let instance = match group {
             Group::Daemon => None,
             Group::Lockspace(name) => {

@@ -4,7 +4,7 @@
 //! [`World::asked`], later. The promises are not checked here: an onlooker cannot know how far a process has come with
 //! what it was sent.
 
-use super::{Agenda, MONO_START, MakeBrain, World, node};
+use super::{Agenda, MONO_START, MakeBrain, World};
 use crate::kernel::Callback;
 use dlm_core::effect::Effect;
 use dlm_core::types::{LockspaceName, NodeId};
@@ -74,12 +74,6 @@ impl World {
     pub fn lose_power(&mut self, id: NodeId, why: &str) {
         self.power_off(id, why);
         self.collect_news();
-    }
-
-    /// Has this node power?
-    #[must_use]
-    pub fn is_powered(&self, number: u32) -> bool {
-        self.nodes.get(&node(number)).is_some_and(|host| host.powered)
     }
 
     /// What the next agent for this victim does, and how long it takes, nanoseconds.

@@ -5,6 +5,7 @@
 
 mod agenda;
 mod carry;
+mod choices;
 mod faults;
 mod lanes;
 #[cfg(feature = "live")]
@@ -29,6 +30,7 @@ use node::{Daemon, Epoch, Instance, Node};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use agenda::Pace;
+pub use choices::Choice;
 
 /// Wall clock at the beginning of every world, seconds since 1970.
 const WALL_START: u64 = 1_700_000_000;
@@ -50,6 +52,14 @@ pub trait Brain {
     fn next_deadline(&self) -> Option<Instant>;
     /// Its state.
     fn snapshot(&self) -> Snapshot;
+
+    /// A copy, for those who look at every way on; `None` where there can be none.
+    fn fork(&self) -> Option<Box<dyn Brain>> {
+        None
+    }
+
+    /// Puts all that it will decide by into `hasher`. Needed where there can be copies.
+    fn hash_state(&self, _hasher: &mut dyn std::hash::Hasher) {}
 }
 
 impl Brain for Core {
@@ -63,6 +73,14 @@ impl Brain for Core {
 
     fn snapshot(&self) -> Snapshot {
         Self::snapshot(self)
+    }
+
+    fn fork(&self) -> Option<Box<dyn Brain>> {
+        Some(Box::new(self.clone()))
+    }
+
+    fn hash_state(&self, mut hasher: &mut dyn std::hash::Hasher) {
+        std::hash::Hash::hash(self, &mut hasher);
     }
 }
 
@@ -196,6 +214,24 @@ impl World {
     /// Keep no story from now on: much faster, for runs that nobody reads unless they break something.
     pub const fn be_silent(&mut self) {
         self.told = false;
+    }
+
+    /// Has this node power?
+    #[must_use]
+    pub fn is_powered(&self, number: u32) -> bool {
+        self.nodes.get(&node(number)).is_some_and(|host| host.powered)
+    }
+
+    /// The network is cut.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.bus.is_cut()
+    }
+
+    /// Begin the story here.
+    pub fn begin_story(&mut self) {
+        self.told = true;
+        self.story.clear();
     }
 
     /// So many recoveries of lockspaces have been completed on all their members.

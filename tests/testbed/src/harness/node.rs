@@ -9,7 +9,7 @@ use dlm_core::types::{Group, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names one life of one daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Epoch(pub(super) u64);
 
 /// A node.
@@ -41,7 +41,7 @@ impl Daemon {
 }
 
 /// What one daemon has been shown of one group.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct View {
     pub(super) config: ConfigId,
     pub(super) members: BTreeSet<NodeId>,
@@ -61,7 +61,7 @@ pub(super) struct View {
 }
 
 /// A START as it arrived.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SeenStart {
     pub(super) config: ConfigId,
     pub(super) instance: u64,
@@ -69,7 +69,7 @@ pub(super) struct SeenStart {
 }
 
 /// One life of a lockspace on a node, as only an onlooker can know it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Instance {
     pub(super) node: NodeId,
     pub(super) boot: u64,
@@ -77,7 +77,7 @@ pub(super) struct Instance {
 }
 
 /// How a life ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Fate {
     /// It has not, or its node is still powered.
     Open,

@@ -4,7 +4,7 @@
 use dlm_core::plock::PlockInfo;
 
 /// Requests of one node that wait for an answer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct PlockDevice {
     /// In the order in which the daemon has read them.
     waiting: Vec<PlockInfo>,

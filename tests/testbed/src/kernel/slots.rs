@@ -4,7 +4,7 @@ use dlm_core::types::{NodeId, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A slot table with its number.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SlotTable {
     /// Grows by one with each table.
     pub generation: u32,
