@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::recording;
 use crate::cluster::Cluster;
 use crate::gfs2::FILE_SYSTEM;
 use crate::host::power::Outcome;
@@ -72,7 +73,7 @@ pub(super) fn leave(cluster: &Cluster) -> Result<()> {
 
 /// A node dies while all three write and take POSIX locks in turn: it is fenced exactly once, exactly one survivor replays its
 /// journal, the survivors' writers go on, and every record that was synced, the dead node's too, is
-/// there afterwards with the right checksum.
+/// there afterwards with the right checksum. What the survivors' daemons recorded replays to what they did.
 pub(super) fn kill(cluster: &Cluster) -> Result<()> {
     cluster.mount_gfs2(&[1, 2, 3])?;
     let mark = cluster.new_mark();
@@ -97,7 +98,8 @@ pub(super) fn kill(cluster: &Cluster) -> Result<()> {
     for load in survivors() {
         load.stop(PROGRESS)?;
     }
-    verify(cluster, &writers, &[1, 2])
+    verify(cluster, &writers, &[1, 2])?;
+    recording::replay(cluster, &[1, 2])
 }
 
 /// After a death and its recovery the dead node boots, joins and mounts: it gets the journal that its

@@ -8,6 +8,7 @@ mod membership;
 mod plock_model;
 mod plock_script;
 mod plocks;
+mod recording;
 mod runner;
 mod settings;
 mod storage;
@@ -65,7 +66,7 @@ pub const ALL: [Scenario; 32] = [
     ),
     scenario(
         "kill",
-        "a node killed under load is fenced once; no synced write is lost",
+        "a node killed under load is fenced once; no synced write is lost; recordings replay",
         three,
         basics::kill,
     ),
