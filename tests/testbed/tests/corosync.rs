@@ -3,7 +3,7 @@
 
 mod daemons;
 
-use daemons::{join, programs, start, terminate, times, wait_for_members};
+use daemons::{join, programs, start, times, wait_for_members};
 use std::time::Duration;
 use testbed::kernel::Callback;
 use testbed::lab::{Lab, PATIENCE};
@@ -73,7 +73,7 @@ fn dead_node_is_fenced_once_and_recovered_and_comes_back() {
         lab.command(&format!("leave {node} fs")).unwrap();
         lab.wait_for_tool(node, &["ls"], "end of the lockspace", |text| !text.contains("name "))
             .unwrap();
-        assert_eq!(terminate(&mut lab, node), Some(0));
+        assert_eq!(lab.terminate(node).unwrap(), Some(0));
     }
     lab.discard();
 }

@@ -4,7 +4,7 @@
 
 mod daemons;
 
-use daemons::{join, programs, start, terminate, wait_for_members};
+use daemons::{join, programs, start, wait_for_members};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -206,7 +206,7 @@ fn c_and_rust_say_the_same_in_every_state_of_the_cluster() {
     for node in [1, 2] {
         let gone = |text: &str| !text.contains("name ");
         lab.wait_for_tool(node, &["ls"], "end of the lockspaces", gone).unwrap();
-        assert_eq!(terminate(&mut lab, node), Some(0));
+        assert_eq!(lab.terminate(node).unwrap(), Some(0));
         programs_of_both.agree(&lab, node, "no daemon");
     }
     lab.discard();

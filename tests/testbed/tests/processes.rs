@@ -3,7 +3,7 @@
 
 mod daemons;
 
-use daemons::{is_done, join, programs, start, terminate, times, wait_for_members};
+use daemons::{is_done, join, programs, start, times, wait_for_members};
 use dlm_core::effect::Effect;
 use std::time::Duration;
 use testbed::kernel::Callback;
@@ -81,7 +81,7 @@ fn failed_node_is_fenced_once_and_recovered() {
         let gone = |text: &str| !text.contains("name ");
         lab.wait_for_tool(node, &["ls"], "end of the lockspace", gone).unwrap();
     }
-    assert_eq!([terminate(&mut lab, 1), terminate(&mut lab, 2)], [Some(0), Some(0)]);
+    assert_eq!([lab.terminate(1).unwrap(), lab.terminate(2).unwrap()], [Some(0), Some(0)]);
     lab.discard();
 }
 
@@ -95,7 +95,7 @@ fn termination_is_refused_while_a_lockspace_is_active() {
     wait_for_members(&mut lab, 1, "1 ");
     lab.command("leave 1 fs").unwrap();
     lab.wait_for_tool(1, &["ls"], "end of the lockspace", |text| !text.contains("name ")).unwrap();
-    assert_eq!(terminate(&mut lab, 1), Some(0));
+    assert_eq!(lab.terminate(1).unwrap(), Some(0));
     let tool = lab.tool(1, &["status"]).unwrap();
     assert_eq!(tool.out, "cannot connect to dlm_controld\n");
     lab.discard();
@@ -111,7 +111,7 @@ fn second_daemon_is_refused_and_the_first_goes_on() {
         assert!(second.err.contains(reason), "{arguments:?}: {second:?}");
     }
     ok(&lab.tool(1, &["status"]).unwrap());
-    assert_eq!(terminate(&mut lab, 1), Some(0));
+    assert_eq!(lab.terminate(1).unwrap(), Some(0));
     lab.discard();
 }
 
@@ -186,7 +186,7 @@ fn settings_that_are_changed_are_shown() {
     lab.wait_for_tool(1, &["dump_config"], "new value", wanted).unwrap();
     let set_by = |text: &str| text.contains("config dynamic post_join_delay = 17 previous use 5");
     lab.wait_for_tool(1, &["dump"], "change", set_by).unwrap();
-    assert_eq!(terminate(&mut lab, 1), Some(0));
+    assert_eq!(lab.terminate(1).unwrap(), Some(0));
     lab.discard();
 }
 
@@ -369,7 +369,7 @@ fn daemon_without_a_recorder_says_so() {
     let refused = lab.tool(1, &["record", "save", "/dev/null"]).unwrap();
     assert_eq!(refused.status, Some(1), "{refused:?}");
     assert!(refused.err.contains("Operation not supported"), "{refused:?}");
-    assert_eq!(terminate(&mut lab, 1), Some(0));
+    assert_eq!(lab.terminate(1).unwrap(), Some(0));
     lab.discard();
 }
 
@@ -406,7 +406,7 @@ fn command_that_no_node_has_run_is_said_to_be_that() {
     let own = lab.tool(1, &["-n", "-i", "20", "run", "lvm", "lvs"]).unwrap();
     ok(&own);
     assert_eq!(lvm_log(&lab, 1).lines().next(), Some("lvs"));
-    assert_eq!(terminate(&mut lab, 1), Some(0));
+    assert_eq!(lab.terminate(1).unwrap(), Some(0));
     lab.discard();
 }
 

@@ -228,6 +228,15 @@ impl Lab {
         self.host_mut(node)?.daemon_ended(PATIENCE)
     }
 
+    /// SIGTERM for a node's daemon, and its exit status.
+    ///
+    /// # Errors
+    /// It does not run, or goes on.
+    pub fn terminate(&mut self, node: u32) -> anyhow::Result<Option<i32>> {
+        self.terminate_daemon(node)?;
+        Ok(self.daemon_ended(node)?.code())
+    }
+
     /// Does it run, as far as one can see from outside?
     ///
     /// # Errors

@@ -51,9 +51,3 @@ pub(crate) fn is_done(what: &What) -> bool {
 pub(crate) fn times(sights: &[Sight], node: u32, wanted: impl Fn(&What) -> bool) -> usize {
     sights.iter().filter(|sight| sight.node.get() == node && wanted(&sight.what)).count()
 }
-
-/// SIGTERM, and the exit status.
-pub(crate) fn terminate(lab: &mut Lab, node: u32) -> Option<i32> {
-    lab.terminate_daemon(node).unwrap();
-    lab.daemon_ended(node).unwrap().code()
-}
