@@ -323,7 +323,8 @@ fn recordings_replay_to_what_the_daemons_did() {
             "  the daemon begins\n",
             ", 3 went (NodeDown)\n",
             ": START of change ",
-            "Lock Write waiting 0-9 of inode 79937",
+            // The lock itself is its owner's alone.
+            "PlockOwn { number: 79937, owner: Some(NodeId(3)) }",
             ": fs: start with ",
             "\nTimeline\n",
             "fs: kernel started with 1 2\n",
