@@ -24,11 +24,15 @@ pub(crate) fn start(lab: &mut Lab, nodes: u32) {
     }
 }
 
-/// All nodes join a lockspace and run with one another.
+/// All nodes join a lockspace, in the order of their ids, and run with one another.
 pub(crate) fn join(lab: &mut Lab, nodes: u32, lockspace: &str) {
     let members: String = (1..=nodes).map(|node| format!("{node} ")).collect();
+    let mut so_far = String::new();
     for node in 1..=nodes {
         lab.command(&format!("join {node} {lockspace}")).unwrap();
+        // One behind the other: slots are given in the order of coming.
+        so_far.push_str(&format!("{node} "));
+        wait_for_members(lab, node, &so_far);
     }
     for node in 1..=nodes {
         wait_for_members(lab, node, &members);
