@@ -10,12 +10,11 @@ use crate::command;
 use crate::options::Daemon;
 
 /// Saves the recordings of these nodes, and replays each with the host's `dlm_tool`, which fails if a decision was another
-/// one. Nothing to do where daemon or tool are not ours.
+/// one. Nothing to do where daemon or tool are not ours: a C daemon has no recorder.
 pub(super) fn replay(cluster: &Cluster, nodes: &[u8]) -> Result<()> {
-    let (Daemon::Ours(_), Some(tool)) = (&cluster.options().daemon, &cluster.options().tool) else {
-        return Ok(());
-    };
-    for &id in nodes {
+    let options = cluster.options();
+    let Some(tool) = &options.tool else { return Ok(()) };
+    for &id in nodes.iter().filter(|id| *options.daemon_of(**id) != Daemon::C) {
         // Bytes do not pass the agent as they are.
         let hex = cluster.node(id).ok(
             "dlm_tool record save /run/dlm.rec >&2 && od -An -v -tx1 /run/dlm.rec && rm /run/dlm.rec",
