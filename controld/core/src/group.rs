@@ -262,9 +262,10 @@ impl Daemons {
         let may_have_known = (entry.may_know || entry.has_past) && !entry.says_unknown;
         entry.says_unknown = false;
         entry.owed = 0;
-        // A member from before us whose PROTOCOL has not reached us was clean to everybody else, who wait for its fencing and
-        // may count on us to do it.
-        let was_clean = was.is_clean() || (was == Membership::Silent && entry.there_before_us);
+        // A member from before us, or from another partition, whose PROTOCOL has not reached us was clean to those who were with
+        // it. They wait for its fencing and may count on us to do it, and it may run what we are about to join.
+        let was_clean = was.is_clean()
+            || (was == Membership::Silent && (entry.there_before_us || entry.has_past));
         entry.membership = Membership::Gone {
             ended: match (was_clean, reason.is_failure()) {
                 (false, _) => Ended::Settled,

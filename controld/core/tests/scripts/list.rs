@@ -15,6 +15,7 @@ scripts! {
     two_node_merge_waits_for_the_fencing
     two_node_merge_after_the_fencing_kills
     merged_node_without_state_is_a_clean_member
+    member_that_merged_and_died_unheard_is_fenced
     member_that_was_away_is_renewed
     joiner_between_partitions_joins_anew
     who_has_sent_a_start_merges_with_state
