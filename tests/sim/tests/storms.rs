@@ -32,7 +32,21 @@ fn storms_of_many_nodes_and_lockspaces() {
 /// Seeds that showed what is a script of the core's now; the plans behind them may change with the generator.
 #[test]
 fn seeds_that_broke_a_promise_once() {
-    for seed in [160, 1260, 2338, 2749, 2828, 4077, 5717, 11_592, 9340, 16_257, 23_779, 58_496] {
+    for seed in [
+        160,
+        1260,
+        2338,
+        2749,
+        2828,
+        4077,
+        5717,
+        11_592,
+        9340,
+        16_257,
+        23_779,
+        58_496,
+        880_000_000_236_891,
+    ] {
         storms(seed..seed + 1, Shape::default());
     }
 }
@@ -60,7 +74,7 @@ fn a_member_whose_daemon_was_gone_before_us_is_waited_for() {
 
 /// What the onlooker once took for a broken promise: a member that is ahead of what we have been shown, a clean leaver whose
 /// kernel has not heard of it yet, a leave after a failure, a START behind our own leave, one of a member that cannot know what
-/// another one waits for, or from before its sender could know.
+/// another one waits for, or from before its sender could know, a member that is off or has nothing left to run.
 #[test]
 fn the_onlooker_knows_who_could_know_what() {
     for seed in [
@@ -72,6 +86,8 @@ fn the_onlooker_knows_who_could_know_what() {
         700_000_000_219_619,
         700_000_000_298_202,
         700_000_000_320_225,
+        880_000_000_100_131,
+        880_000_000_352_038,
     ] {
         storms(seed..seed + 1, Shape::default());
     }

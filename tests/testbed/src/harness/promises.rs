@@ -229,7 +229,8 @@ impl World {
         for member in &members {
             let seen = view.starts.get(member);
             let exact = seen.is_some_and(|s| s.config == view.config && s.members == members);
-            if !exact && !self.still_stopped(*member, name, seen) {
+            let holds = |seen| self.still_stopped(*member, name, seen);
+            if !exact && !seen.is_some_and(holds) {
                 self.broken(format!(
                     "promise 2: {id} starts {name} without a START of {member} for this change"
                 ));
@@ -245,19 +246,14 @@ impl World {
         view.starts.into_iter().map(|(node, seen)| (node, seen.instance)).collect()
     }
 
-    /// A START of an earlier membership was taken for one of this (the numbers agreed): true as long as what it says holds.
-    fn still_stopped(
-        &self,
-        member: NodeId,
-        name: &LockspaceName,
-        seen: Option<&SeenStart>,
-    ) -> bool {
-        let lockspace = self.nodes.get(&member).and_then(|host| host.kernel.lockspace(name));
-        lockspace.is_some_and(|lockspace| {
-            let with_us = seen.is_some_and(|s| lockspace.members.keys().eq(s.members.iter()));
-            (lockspace.run == Run::Stopped || (with_us && !lockspace.is_settled()))
-                && seen.is_some_and(|s| s.instance == lockspace.instance)
-        })
+    /// A START of an earlier membership was taken for one of this (the numbers agreed, as START names no ring): true as long as
+    /// what it says holds. It does where the member has nothing left that could run.
+    fn still_stopped(&self, member: NodeId, name: &LockspaceName, seen: &SeenStart) -> bool {
+        let Some(host) = self.nodes.get(&member).filter(|host| host.powered) else { return true };
+        let Some(lockspace) = host.kernel.lockspace(name) else { return true };
+        let with_us = lockspace.members.keys().eq(seen.members.iter());
+        seen.instance == lockspace.instance
+            && (lockspace.run == Run::Stopped || (with_us && !lockspace.is_settled()))
     }
 
     /// After `control 1`: configfs is right (promise 3), failures and leaves were told apart (promise 8).
