@@ -31,7 +31,7 @@ LIBRARY_LINKS = libdlmcontrol.so.3 libdlmcontrol.so
 CAPI = libdlmcontrol/capi
 
 .DEFAULT_GOAL := build
-.PHONY: help build check needs vm-needs demo demo-vm sim mutants scale fuzz model bench-recovery bench-plock bench-queries install uninstall clean
+.PHONY: help build check needs vm-needs demo demo-vm sim mutants scale fuzz model bench-recovery bench-plock bench-queries bench-cpu install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -84,6 +84,11 @@ bench-plock: vm-needs build ## POSIX locks: this daemon beside Debian's C daemon
 	$(CARGO) run --release --locked -p dlm-vm -- bench-plock --rounds $(or $(ROUNDS),3) --daemon $(RELEASE)/dlm_controld
 
 # In a folder of their own: what is built for the testbed must not be taken for a release.
+bench-cpu: ## processor time of a POSIX lock in core, daemon and flight recorder
+	$(CARGO) run --release --locked -p dlm-core --example plock_rate
+	$(CARGO) test --release --locked -p dlm-controld --lib -- --ignored --nocapture cost_of_a_plock
+	$(CARGO) test --release --locked -p dlm-recording -- --ignored --nocapture cost_of_a_request
+
 bench-queries: export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)/testbed
 bench-queries: needs ## what status, scrapes and a flood of queries cost the daemon, on the testbed (as root)
 	$(CARGO) build --release --locked -p dlm-controld -p dlm-tools -p dlm-testbed \
