@@ -1,7 +1,7 @@
 //! One group: connect, join, send in order, leave.
 //!
-//! Stages: `New` (no connection), `Connected`, `Joined`, `Left` (the leave is on its way; its configuration change is
-//! the last event). The thread goes from stage to stage; one step does one call. A call that meets `CS_ERR_TRY_AGAIN`
+//! Stages: `New` (no connection), `Connected`, `Joined`, `Left` (the leave is being asked for, or on its way; its
+//! configuration change is the last event). The thread goes from stage to stage; one step does one call. A call that meets `CS_ERR_TRY_AGAIN`
 //! stays at the head and sets a pause.
 //!
 //! Messages go straight to corosync from whoever sends them, as long as nothing waits in the queue and corosync has taken
@@ -158,6 +158,59 @@ struct Queue {
 }
 
 impl Queue {
+    /// Whether a message may go to corosync past the thread: behind all others, and without blocking.
+    fn goes_straight(&self, length: usize) -> bool {
+        self.stage == Stage::Joined
+            && self.requests.is_empty()
+            && self.on_their_way < DIRECT_MAX
+            && length <= DIRECT_BYTES_MAX
+    }
+
+    /// The request at the head, for the thread to do. It keeps its place meanwhile, so that nobody sends past it.
+    fn begin(&mut self) -> Option<Request> {
+        Some(match self.requests.front_mut()? {
+            Request::Send(bytes) => {
+                // Before it is sent: it may come back before the call does.
+                self.on_their_way = self.on_their_way.saturating_add(1);
+                Request::Send(std::mem::take(bytes))
+            }
+            Request::Leave => {
+                // As early: its configuration change may be read before.
+                self.stage = Stage::Left;
+                Request::Leave
+            }
+        })
+    }
+
+    /// What corosync has answered to the request at the head.
+    fn answered(&mut self, request: Request, answer: Result<()>, now: Instant) -> Result<Step> {
+        let Err(error) = answer else {
+            let length = if let Request::Send(bytes) = &request { bytes.len() } else { 0 };
+            self.waiting = self.waiting.saturating_sub(cost(length));
+            self.requests.pop_front();
+            self.retry.reset();
+            return Ok(Step::Taken);
+        };
+        let pause = match request {
+            Request::Send(_) => {
+                self.on_their_way = self.on_their_way.saturating_sub(1);
+                SEND_PAUSE
+            }
+            Request::Leave => {
+                self.stage = Stage::Joined;
+                MEMBERSHIP_PAUSE
+            }
+        };
+        if !error.is_try_again() {
+            return Err(error);
+        }
+        if let Some(head) = self.requests.front_mut() {
+            *head = request;
+        }
+        self.retry.postpone(now, pause);
+        Ok(Step::Again)
+    }
+
     fn push(&mut self, cost: usize, request: Request, limit: usize) -> Asked {
         let waiting = self.waiting.saturating_add(cost);
         if waiting > limit {
@@ -199,16 +252,21 @@ impl<K> Group<K> {
 
     /// Multicast, at once if that cannot block. Requests that wait may count `limit` bytes.
     pub(super) fn send(&self, bytes: Vec<u8>, limit: usize) -> Asked {
+        self.send_by(|bytes| self.cpg().map(|cpg| cpg.send(bytes)), bytes, limit)
+    }
+
+    fn send_by(
+        &self,
+        send: impl FnOnce(&[u8]) -> Option<Result<()>>,
+        bytes: Vec<u8>,
+        limit: usize,
+    ) -> Asked {
         let mut queue = self.queue();
         if queue.leave_asked {
             return Asked::Refused;
         }
-        let direct = queue.stage == Stage::Joined
-            && queue.requests.is_empty()
-            && queue.on_their_way < DIRECT_MAX
-            && bytes.len() <= DIRECT_BYTES_MAX;
         // A failure is the thread's to deal with, which will meet it again.
-        if direct && self.cpg().is_some_and(|cpg| cpg.send(&bytes).is_ok()) {
+        if queue.goes_straight(bytes.len()) && matches!(send(&bytes), Some(Ok(()))) {
             queue.on_their_way = queue.on_their_way.saturating_add(1);
             return Asked::Taken;
         }
@@ -287,7 +345,10 @@ impl<K> Group<K> {
                 Ok(()) => Ok(self.went(Stage::Joined, Step::Joined)),
                 Err(error) => self.join_refused(error, now),
             },
-            (Stage::Joined, Some(cpg)) => self.request(cpg, now),
+            (Stage::Joined, Some(cpg)) => self.request(now, |request| match request {
+                Request::Send(bytes) => cpg.send(bytes),
+                Request::Leave => cpg.leave(&self.name),
+            }),
             (Stage::Left, _) | (Stage::Connected | Stage::Joined, None) => Ok(Step::Rest),
         }
     }
@@ -310,42 +371,11 @@ impl<K> Group<K> {
         }
     }
 
-    /// The request at the head. It keeps its place meanwhile, so that nobody sends past it; the lock is not held, so that
-    /// nobody waits for a call that blocks.
-    fn request(&self, cpg: &Cpg, now: Instant) -> Result<Step> {
-        let bytes = match self.queue().requests.front_mut() {
-            None => return Ok(Step::Rest),
-            Some(Request::Send(bytes)) => Some(std::mem::take(bytes)),
-            Some(Request::Leave) => None,
-        };
-        let (answer, pause) = match &bytes {
-            Some(bytes) => (cpg.send(bytes), SEND_PAUSE),
-            None => (cpg.leave(&self.name), MEMBERSHIP_PAUSE),
-        };
-        let mut queue = self.queue();
-        match (answer, bytes) {
-            (Ok(()), sent) => {
-                queue.retry.reset();
-                queue.requests.pop_front();
-                let length = sent.as_ref().map_or(0, Vec::len);
-                queue.waiting = queue.waiting.saturating_sub(cost(length));
-                match sent {
-                    Some(_) => queue.on_their_way = queue.on_their_way.saturating_add(1),
-                    None => queue.stage = Stage::Left,
-                }
-                Ok(Step::Taken)
-            }
-            (Err(error), unsent) if error.is_try_again() => {
-                if let (Some(Request::Send(bytes)), Some(unsent)) =
-                    (queue.requests.front_mut(), unsent)
-                {
-                    *bytes = unsent;
-                }
-                queue.retry.postpone(now, pause);
-                Ok(Step::Again)
-            }
-            (Err(error), _) => Err(error),
-        }
+    /// The request at the head. The lock is not held meanwhile, so that nobody waits for a call that blocks.
+    fn request(&self, now: Instant, call: impl FnOnce(&Request) -> Result<()>) -> Result<Step> {
+        let Some(request) = self.queue().begin() else { return Ok(Step::Rest) };
+        let answer = call(&request);
+        self.queue().answered(request, answer, now)
     }
 
     /// Whether a configuration change is the group's last: it names us as left after our leave.
@@ -357,6 +387,7 @@ impl<K> Group<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Code;
 
     #[test]
     fn pauses_grow_to_their_bound_and_start_anew_after_success() {
@@ -373,6 +404,119 @@ mod tests {
         retry.reset();
         retry.postpone(now, SEND_PAUSE);
         assert_eq!(retry.at(), Some(now + Duration::from_millis(1)));
+    }
+
+    fn joined() -> Group<u32> {
+        let group = Group::new(1, GroupName::new(b"g").expect("a name"), 0);
+        group.went(Stage::Joined, Step::Joined);
+        group
+    }
+
+    fn send(group: &Group<u32>, number: u8, answer: Result<()>) -> Asked {
+        group.send_by(|_| Some(answer), vec![number], 1000)
+    }
+
+    const fn refusal(code: Code) -> Result<()> {
+        Err(Error::Call { call: "cpg_mcast_joined", about: String::new(), code })
+    }
+
+    /// The thread's next call: what it asks for, and what came of it.
+    fn thread(group: &Group<u32>, answer: Result<()>) -> (Option<Vec<u8>>, Result<Step>) {
+        let mut asked = None;
+        let step = group.request(Instant::now(), |request| {
+            asked = Some(match request {
+                Request::Send(bytes) => bytes.clone(),
+                Request::Leave => Vec::new(),
+            });
+            answer
+        });
+        (asked, step)
+    }
+
+    #[test]
+    fn no_message_goes_past_one_that_waits() {
+        let group = joined();
+        assert_eq!(send(&group, 1, Ok(())), Asked::Taken);
+        assert_eq!(send(&group, 2, refusal(Code::TRY_AGAIN)), Asked::Queued);
+        let mut called = false;
+        let mut behind = |number| {
+            group.send_by(
+                |_| {
+                    called = true;
+                    Some(Ok(()))
+                },
+                vec![number],
+                1000,
+            )
+        };
+        assert_eq!(behind(3), Asked::Queued);
+        let (asked, step) = thread(&group, refusal(Code::TRY_AGAIN));
+        assert!(matches!((asked.as_deref(), step), (Some([2]), Ok(Step::Again))));
+        // Nor past one that the thread is just sending.
+        let step = group.request(Instant::now(), |request| {
+            assert!(matches!(request, Request::Send(bytes) if *bytes == [2]), "{request:?}");
+            assert_eq!(behind(4), Asked::Queued);
+            Ok(())
+        });
+        assert!(matches!(step, Ok(Step::Taken)));
+        for number in [3, 4] {
+            let (asked, step) = thread(&group, Ok(()));
+            assert_eq!(asked, Some(vec![number]));
+            assert!(matches!(step, Ok(Step::Taken)));
+        }
+        assert!(!called && group.is_settled());
+        assert_eq!(group.queue().waiting, 0);
+        assert_eq!(send(&group, 5, Ok(())), Asked::Taken);
+    }
+
+    #[test]
+    fn what_fails_for_good_is_told_by_the_thread_that_meets_it_again() {
+        let group = joined();
+        assert_eq!(send(&group, 1, refusal(Code::LIBRARY)), Asked::Queued);
+        let (asked, step) = thread(&group, refusal(Code::LIBRARY));
+        assert_eq!(asked, Some(vec![1]));
+        assert!(step.is_err_and(|error| error.is_connection_loss()));
+    }
+
+    #[test]
+    fn corosync_is_given_no_more_than_it_takes_without_blocking() {
+        let group = joined();
+        for _ in 0..DIRECT_MAX {
+            assert_eq!(send(&group, 1, Ok(())), Asked::Taken);
+        }
+        assert_eq!(send(&group, 2, Ok(())), Asked::Queued);
+        // Its message comes back before the thread's call does: it is counted all the same.
+        let step = group.request(Instant::now(), |_| {
+            (0..=DIRECT_MAX).for_each(|_| group.came_back());
+            Ok(())
+        });
+        assert!(matches!(step, Ok(Step::Taken)));
+        assert_eq!(group.queue().on_their_way, 0);
+        let long = vec![0; DIRECT_BYTES_MAX + 1];
+        assert_eq!(group.send_by(|_| Some(Ok(())), long, 1 << 20), Asked::Queued);
+        let (_, step) = thread(&group, refusal(Code::TRY_AGAIN));
+        assert!(matches!(step, Ok(Step::Again)));
+        assert_eq!(group.queue().on_their_way, 0);
+    }
+
+    #[test]
+    fn the_last_event_is_known_though_it_is_read_before_the_call_for_it_is_over() {
+        let group = joined();
+        let own = Process { node: 1, pid: 2 };
+        let left = [(own, Reason::Leave)];
+        assert_eq!(group.leave(1000), Asked::Queued);
+        assert!(!group.is_last(own, &left));
+        let ask = |answer| {
+            group.request(Instant::now(), |_| {
+                assert!(group.is_last(own, &left));
+                answer
+            })
+        };
+        assert!(matches!(ask(refusal(Code::TRY_AGAIN)), Ok(Step::Again)));
+        assert!(!group.is_last(own, &left) && group.due(Instant::now()).is_some());
+        assert!(matches!(ask(Ok(())), Ok(Step::Taken)));
+        assert!(group.is_last(own, &left) && group.is_settled());
+        assert!(!group.is_last(Process { node: 2, ..own }, &left));
     }
 
     #[test]
