@@ -59,6 +59,8 @@ pub(super) const fn cost(bytes: usize) -> usize {
 struct State<K> {
     /// In the order of the joins that were asked for. One that leaves may be followed by another of the same key.
     groups: Vec<Arc<Group<K>>>,
+    /// Forgotten: the thread lets go of them last, as the end of a connection waits for corosync.
+    gone: Vec<Arc<Group<K>>>,
     /// Rank of the next one.
     next_rank: u64,
     commands: VecDeque<Command<K>>,
@@ -96,6 +98,7 @@ impl<K: Key> Shared<K> {
         };
         let state = State {
             groups: Vec::new(),
+            gone: Vec::new(),
             next_rank: 0,
             commands: VecDeque::new(),
             waiting: 0,
@@ -125,6 +128,10 @@ impl<K: Key> Shared<K> {
 
     fn state(&self) -> MutexGuard<'_, State<K>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting_notes(&self) -> MutexGuard<'_, VecDeque<Note<K>>> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake(&self) {
@@ -208,19 +215,30 @@ impl<K: Key> Shared<K> {
         self.state().groups.clone()
     }
 
-    /// Forget a group and what waits for it.
-    pub(super) fn remove(&self, group: &Group<K>) {
-        self.state().groups.retain(|other| other.rank != group.rank);
+    /// Forget a group and what waits for it. The caller keeps nothing of it, so that its connection is ended by the thread.
+    pub(super) fn remove(&self, group: Arc<Group<K>>) {
+        let mut state = self.state();
+        state.groups.retain(|other| other.rank != group.rank);
+        // Without a thread the group goes here.
+        if !state.ended {
+            state.gone.push(group);
+        }
+        drop(state);
         // One of the same name may have waited for this one's end.
         self.wake();
     }
 
-    /// What the thread has to do beside the groups' requests; `None` where it is over.
+    /// What the thread has to do beside the groups' requests; `None` where it is over. Ends the connections of groups that
+    /// are gone.
     pub(super) fn look(&self) -> Option<VecDeque<Command<K>>> {
         // Fails where nobody has woken us since. Before the look, so that what comes during it wakes us again.
         let _not_woken = self.wake.read();
         let mut state = self.state();
-        (!state.over).then(|| std::mem::take(&mut state.commands))
+        let gone = std::mem::take(&mut state.gone);
+        let commands = (!state.over).then(|| std::mem::take(&mut state.commands));
+        drop(state);
+        drop(gone);
+        commands
     }
 
     /// For the thread's poll.
@@ -235,7 +253,7 @@ impl<K: Key> Shared<K> {
 
     /// Something for the reader.
     pub(super) fn note(&self, note: Note<K>) {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push_back(note);
+        self.waiting_notes().push_back(note);
         self.call_reader();
     }
 
@@ -250,7 +268,7 @@ impl<K: Key> Shared<K> {
         if !self.noted.swap(false, Ordering::SeqCst) {
             return VecDeque::new();
         }
-        std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.waiting_notes())
     }
 
     /// The reader has been woken: notes that come from now on wake it anew.
@@ -260,22 +278,24 @@ impl<K: Key> Shared<K> {
 
     /// There is more for the reader.
     pub(super) fn has_notes(&self) -> bool {
-        !self.notes.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !self.waiting_notes().is_empty()
     }
 
     /// A connection is lost, and with it all. Only the first loss is told.
     pub(super) fn lose(&self, connection: Connection<K>, loss: Loss) {
-        if self.stop() {
-            self.note(Note::Event(Event::Lost { connection, loss }));
-        }
+        self.stop(Some(Note::Event(Event::Lost { connection, loss })));
     }
 
-    /// Nothing more is to be done; `false` where that was so already.
-    pub(super) fn stop(&self) -> bool {
-        let first = !std::mem::replace(&mut self.state().over, true);
+    /// Nothing more is to be done. If that is new, `last` is there before anybody can see it: a reader that found the end
+    /// and no reason would not look again.
+    fn stop(&self, last: Option<Note<K>>) {
+        let mut state = self.state();
+        if !std::mem::replace(&mut state.over, true) {
+            self.waiting_notes().extend(last);
+        }
+        drop(state);
         self.wake();
         self.call_reader();
-        first
     }
 
     /// Nothing more is to be done.
@@ -283,13 +303,21 @@ impl<K: Key> Shared<K> {
         self.state().over
     }
 
-    /// The thread ends, and has let go of its connections.
+    /// The thread ends, and lets go of its connections. Not under the lock: corosync may take its time, and whoever waits for
+    /// the end does not wait for ever.
     pub(super) fn thread_ended(&self) {
-        self.stop();
-        let mut state = self.state();
-        state.groups.clear();
-        state.ended = true;
-        drop(state);
+        self.stop(None);
+        loop {
+            let mut state = self.state();
+            let mut groups = std::mem::take(&mut state.groups);
+            groups.append(&mut state.gone);
+            state.ended = groups.is_empty();
+            if state.ended {
+                break;
+            }
+            drop(state);
+            drop(groups);
+        }
         self.ended.notify_all();
     }
 
@@ -338,6 +366,41 @@ mod tests {
         assert!(shared.look().is_none() && shared.is_over());
         shared.send(&1, vec![0; 100]);
         assert_eq!(told(&shared), [], "told once");
+    }
+
+    #[test]
+    fn whoever_sees_that_it_is_over_finds_the_reason() {
+        for _ in 0..200 {
+            let shared = Arc::new(shared(100));
+            let thread = Arc::clone(&shared);
+            let lost = std::thread::spawn(move || thread.lose(Connection::Cfg, Loss::HangUp));
+            while !shared.is_over() {
+                std::hint::spin_loop();
+            }
+            assert!(shared.has_notes());
+            lost.join().expect("no panic");
+        }
+    }
+
+    #[test]
+    fn the_thread_lets_go_of_a_group_last() {
+        let shared = shared(100);
+        let take = || {
+            let group = shared.groups().pop().expect("a group");
+            (Arc::downgrade(&group), group)
+        };
+        let (seen, group) = take();
+        shared.remove(group);
+        assert_eq!((seen.strong_count(), shared.groups().len()), (1, 1));
+        assert!(shared.look().is_some_and(|commands| commands.is_empty()));
+        assert_eq!(seen.strong_count(), 0);
+
+        let (seen, group) = take();
+        shared.thread_ended();
+        assert_eq!(seen.strong_count(), 1, "the reader's");
+        assert!(shared.await_end(Duration::ZERO));
+        shared.remove(group);
+        assert_eq!(seen.strong_count(), 0, "nobody else is left to do it");
     }
 
     #[test]

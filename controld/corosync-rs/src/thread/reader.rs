@@ -147,7 +147,9 @@ impl<K: Key> Reader<K> {
 
     fn end(&mut self) {
         self.over = true;
-        self.groups.clear();
+        for group in std::mem::take(&mut self.groups) {
+            self.shared.remove(group);
+        }
         self.events.clear();
     }
 
@@ -169,7 +171,7 @@ impl<K: Key> Reader<K> {
                     // One that is forgotten is not watched.
                     let group = at.ok().and_then(|at| self.groups.get(at)).cloned();
                     let Some(group) = group else { break };
-                    (Connection::Group(group.key.clone()), self.read_group(&group))
+                    (Connection::Group(group.key.clone()), self.read_group(group))
                 }
             };
             match found {
@@ -192,7 +194,7 @@ impl<K: Key> Reader<K> {
                         self.look.push(EpollEvent::empty());
                     }
                 }
-                Note::Gone(group) => self.forget(&group),
+                Note::Gone(group) => self.forget(group),
                 Note::Addresses(answers) => {
                     self.addresses.learn(answers);
                     if let Some(Held { quorate, ring, members }) = self.held.take() {
@@ -213,25 +215,20 @@ impl<K: Key> Reader<K> {
 
     /// The highest of the sources that have something.
     fn ready(&mut self) -> Result<Option<Ready>> {
-        let mut best: Option<Ready> = None;
-        loop {
-            let count = match self.epoll.wait(&mut self.look, EpollTimeout::ZERO) {
-                Ok(count) => count,
-                Err(Errno::EINTR) => continue,
-                Err(errno) => return Err(Error::System { call: "epoll_wait", errno }),
+        highest(|| {
+            let count = loop {
+                match self.epoll.wait(&mut self.look, EpollTimeout::ZERO) {
+                    Ok(count) => break count,
+                    Err(Errno::EINTR) => {}
+                    Err(errno) => return Err(Error::System { call: "epoll_wait", errno }),
+                }
             };
             let ready = |event: &EpollEvent| Ready {
                 source: Source::from_token(event.data()),
                 hung_up: event.events().intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR),
             };
-            let seen = self.look.iter().take(count).map(ready).min_by_key(|ready| ready.source);
-            match seen.filter(|new| best.is_none_or(|old| new.source < old.source)) {
-                // Nothing that is corosync's ranks higher.
-                Some(better) if better.source <= Source::Quorum => return Ok(Some(better)),
-                Some(better) => best = Some(better),
-                None => return Ok(best),
-            }
-        }
+            Ok(self.look.iter().take(count).map(ready).min_by_key(|ready| ready.source))
+        })
     }
 
     /// `false` where nothing was there.
@@ -280,20 +277,18 @@ impl<K: Key> Reader<K> {
         }
     }
 
-    fn read_group(&mut self, group: &Arc<Group<K>>) -> Result<bool> {
+    fn read_group(&mut self, group: Arc<Group<K>>) -> Result<bool> {
         let Some(cpg) = group.cpg() else { return Ok(false) };
         let found = match cpg.dispatch_one()? {
             Dispatch::Idle => return Ok(false),
             Dispatch::Events(found) => found,
         };
+        let mut is_last = false;
         for event in found {
             let key = group.key.clone();
             let event = match event {
                 CpgEvent::Confchg { members, joined, left } => {
-                    if group.is_last(self.own, &left) {
-                        self.forget(group);
-                        self.shared.remove(group);
-                    }
+                    is_last |= group.is_last(self.own, &left);
                     Event::Confchg { key, members, joined, left }
                 }
                 CpgEvent::Ring { ring, members } => Event::Ring { key, ring, members },
@@ -306,10 +301,13 @@ impl<K: Key> Reader<K> {
             };
             self.events.push_back(event);
         }
+        if is_last {
+            self.forget(group);
+        }
         Ok(true)
     }
 
-    fn forget(&mut self, group: &Group<K>) {
+    fn forget(&mut self, group: Arc<Group<K>>) {
         if let Some(cpg) = group.cpg() {
             // Before its end closes the descriptor. It may never have been watched.
             let _unwatched = self.epoll.delete(cpg.as_fd());
@@ -319,12 +317,27 @@ impl<K: Key> Reader<K> {
         if self.groups.len() < before {
             self.look.pop();
         }
+        self.shared.remove(group);
     }
 }
 
 impl<K: Key> AsFd for Reader<K> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
+    }
+}
+
+/// The highest of the sources that have something; `look` gives the highest at the moment, and is asked until it gives none
+/// that ranks higher than the last.
+fn highest(mut look: impl FnMut() -> Result<Option<Ready>>) -> Result<Option<Ready>> {
+    let mut best: Option<Ready> = None;
+    loop {
+        match look()?.filter(|new| best.is_none_or(|old| new.source < old.source)) {
+            // Nothing that is corosync's ranks higher.
+            Some(better) if better.source <= Source::Quorum => return Ok(Some(better)),
+            Some(better) => best = Some(better),
+            None => return Ok(best),
+        }
     }
 }
 
@@ -346,5 +359,25 @@ mod tests {
         let all = [Source::Notes, Source::Quorum, Source::Cfg, Source::Group(0), Source::Group(7)];
         assert!(all.is_sorted());
         assert_eq!(all.map(|source| Source::from_token(source.to_token())), all);
+    }
+
+    /// What is chosen where the looks show these one after the other, and how many looks it takes.
+    fn chosen(looks: &[Option<Source>]) -> (Option<Source>, usize) {
+        let mut shown = looks.iter();
+        let ready = |source: Source| Ready { source, hung_up: false };
+        let found = highest(|| Ok(shown.next().expect("a look").map(ready))).expect("no fault");
+        (found.map(|ready| ready.source), looks.len() - shown.len())
+    }
+
+    #[test]
+    fn what_comes_during_the_look_and_ranks_higher_is_read_first() {
+        let [first, second, third] = [0, 1, 2].map(Source::Group);
+        assert_eq!(chosen(&[None]), (None, 1));
+        assert_eq!(chosen(&[Some(third), Some(third)]), (Some(third), 2));
+        assert_eq!(chosen(&[Some(third), Some(second), Some(first), None]), (Some(first), 4));
+        assert_eq!(chosen(&[Some(third), Some(Source::Quorum)]), (Some(Source::Quorum), 2));
+        assert_eq!(chosen(&[Some(Source::Notes)]), (Some(Source::Notes), 1));
+        // A lower one may have come since, or the higher one have been a false alarm.
+        assert_eq!(chosen(&[Some(second), Some(third)]), (Some(second), 2));
     }
 }

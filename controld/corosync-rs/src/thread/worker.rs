@@ -94,7 +94,7 @@ impl<K: Key> Worker<K> {
     }
 
     fn remove(&self, group: &Arc<Group<K>>) {
-        self.shared.remove(group);
+        self.shared.remove(Arc::clone(group));
         self.shared.note(Note::Gone(Arc::clone(group)));
     }
 
