@@ -73,6 +73,15 @@ pub struct Outputs {
     pub ready: Box<dyn FnOnce() + Send>,
 }
 
+/// What a batch held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Batch {
+    /// All that was there.
+    All,
+    /// As much as it may; there may be more.
+    Full,
+}
+
 /// The core with everything around it.
 pub struct Driver {
     core: Core,
@@ -134,31 +143,35 @@ impl Driver {
             if let (Input::Event(Event::Deadline), Some(due)) = (&first, deadline) {
                 self.outputs.meters.deadline(due, clock::now().mono);
             }
-            self.handle_batch(first, &mut inputs);
+            if self.handle_batch(first, &mut inputs) == Batch::Full {
+                // Timers, descriptors and other tasks have their turn only when this one waits.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
     /// What has come, and what is there already: an input is only taken if it is also handled.
-    fn handle_batch(&mut self, first: Input, inputs: &mut Inputs) {
+    fn handle_batch(&mut self, first: Input, inputs: &mut Inputs) -> Batch {
         self.handle(first);
+        let mut batch = Batch::Full;
         for _ in 1..BATCH {
             if self.end.is_some() {
-                return;
+                return Batch::All;
             }
-            match inputs.ready() {
-                Some(input) => self.handle(input),
-                None => break,
-            }
+            let Some(input) = inputs.ready() else {
+                batch = Batch::All;
+                break;
+            };
+            self.handle(input);
         }
         for _ in 0..BATCH {
             if self.end.is_some() {
-                return;
+                return Batch::All;
             }
-            match inputs.ready_plock() {
-                Some(event) => self.step(event),
-                None => return,
-            }
+            let Some(event) = inputs.ready_plock() else { return batch };
+            self.step(event);
         }
+        Batch::Full
     }
 
     fn handle(&mut self, input: Input) {

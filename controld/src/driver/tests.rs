@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::Invocation;
+use crate::feed::Feed;
 use crate::kernel::plockdev::{self, RECORD_SIZE, RateLimit, Requests, Results};
 use crate::kernel::{LogSink, ready};
 use crate::logging::LogOptions;
@@ -14,6 +15,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
 /// Takes every request and answers none.
@@ -89,6 +92,111 @@ fn a_flood_loses_no_event() {
     );
     assert_eq!(end, End::ClusterLost("the end".to_owned()));
     assert_eq!(core.snapshot().lockspaces.len(), FLOOD);
+}
+
+/// Gives one event after the other, and counts them; the last one is the end.
+struct Endless {
+    event: Event,
+    given: Arc<AtomicUsize>,
+}
+
+impl Endless {
+    const LAST: usize = 100 * BATCH;
+}
+
+impl Feed for Endless {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Event>> {
+        Poll::Ready(self.try_next())
+    }
+
+    fn try_next(&mut self) -> Option<Event> {
+        if self.given.fetch_add(1, Ordering::Relaxed) < Self::LAST {
+            return Some(self.event.clone());
+        }
+        Some(Event::ClusterLost { why: "never heard".to_owned() })
+    }
+}
+
+/// Run a daemon where one feed never dries up, until something else says the end; how much it gave.
+fn beside_an_endless_feed(event: Event, inputs: impl FnOnce(Box<dyn Feed>) -> Inputs) -> usize {
+    let given = Arc::new(AtomicUsize::new(0));
+    let inputs = inputs(Box::new(Endless { event, given: Arc::clone(&given) }));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let driver = driver(Box::new(Silent), Box::new(Silent), FlightRecorder::default());
+    let (end, ..) = runtime.expect("a runtime").block_on(driver.run(inputs));
+    assert_eq!(end, End::ClusterLost("the end".to_owned()));
+    given.load(Ordering::Relaxed)
+}
+
+fn the_end() -> Event {
+    Event::ClusterLost { why: "the end".to_owned() }
+}
+
+#[test]
+fn other_tasks_have_their_turn_although_a_source_never_dries_up() {
+    /// Says the end from a task that begins when the loop first looks here.
+    struct Elsewhere(Option<mpsc::Sender<Event>>, mpsc::Receiver<Event>);
+    impl Feed for Elsewhere {
+        fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+            if let Some(events) = self.0.take() {
+                tokio::spawn(async move { events.send(the_end()).await });
+            }
+            self.1.poll_next(context)
+        }
+        fn try_next(&mut self) -> Option<Event> {
+            self.1.try_next()
+        }
+    }
+    let request = Event::PlockRequest(lock(GlobalId(1), 1, Op::Lock));
+    let given = beside_an_endless_feed(request, |plocks| {
+        let (events, received) = mpsc::channel(1);
+        let cluster = Box::new(Elsewhere(Some(events), received));
+        Inputs { cluster, plocks, ..silence() }
+    });
+    assert_eq!(given, 1 + BATCH);
+}
+
+#[test]
+fn a_flood_of_corosyncs_does_not_hold_up_posix_locks() {
+    let event = Event::BadMessage { group: Group::Daemon, from: us(), why: String::new() };
+    let given = beside_an_endless_feed(event, |cluster| {
+        let (requests, plocks) = mpsc::channel(1);
+        requests.try_send(the_end()).expect("room");
+        Inputs { cluster, plocks: Box::new(plocks), ..silence() }
+    });
+    assert_eq!(given, BATCH);
+}
+
+/// Sources that never have anything, nor end.
+fn silence() -> Inputs {
+    struct Nothing;
+    impl Feed for Nothing {
+        fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Event>> {
+            Poll::Pending
+        }
+        fn try_next(&mut self) -> Option<Event> {
+            None
+        }
+    }
+    let (cluster, kernel, plocks) = (Box::new(Nothing), Box::new(Nothing), Box::new(Nothing));
+    let (commands, signals) = (mpsc::channel(1).1, mpsc::channel(1).1);
+    Inputs { cluster, kernel, plocks, commands, signals }
+}
+
+#[test]
+fn ends_of_kernel_writes_come_before_corosync_and_that_before_signals() {
+    fn holding(event: &Event) -> mpsc::Receiver<Event> {
+        let (sender, receiver) = mpsc::channel(1);
+        sender.try_send(event.clone()).expect("room");
+        receiver
+    }
+    let done = Event::KernelDone { token: Token(1), result: Ok(()) };
+    let (cluster, kernel) = (Box::new(holding(&the_end())), Box::new(holding(&done)));
+    let mut inputs = Inputs { cluster, kernel, signals: holding(&Event::Terminate), ..silence() };
+    for event in [done, the_end(), Event::Terminate] {
+        assert!(matches!(inputs.ready(), Some(Input::Event(ready)) if ready == event));
+    }
+    assert!(inputs.ready().is_none());
 }
 
 /// A node alone: what it says comes back at once, its kernel does at once what it is asked for.
