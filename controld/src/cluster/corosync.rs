@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -220,20 +220,20 @@ fn next(events: &mut Events<Group>) -> Option<Event> {
 
 impl Feed for Incoming {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
-        while !self.events.is_over() {
-            let mut guard = match ready!(self.watched.poll_read_ready(context)) {
-                Ok(guard) => guard,
-                Err(error) => {
-                    let why = format!("wait for corosync: {error}");
-                    return Poll::Ready(Some(Event::ClusterLost { why }));
-                }
-            };
-            match next(&mut self.events) {
-                Some(event) => return Poll::Ready(Some(event)),
-                None => guard.clear_ready(),
-            }
+        let Self { events, watched } = self;
+        if events.is_over() {
+            return Poll::Ready(None);
         }
-        Poll::Ready(None)
+        let taken = ready::poll_taken(watched, context, || match next(events) {
+            None if !events.is_over() => None,
+            found => Some(found),
+        });
+        taken.map(|found| {
+            found.unwrap_or_else(|error| {
+                let why = format!("wait for corosync: {error}");
+                Some(Event::ClusterLost { why })
+            })
+        })
     }
 
     fn try_next(&mut self) -> Option<Event> {

@@ -1,6 +1,7 @@
 use super::*;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 use std::future::poll_fn;
+use std::os::fd::AsRawFd as _;
 use std::sync::Mutex;
 
 /// A pair that keeps records apart, as the device does.
@@ -190,6 +191,17 @@ async fn a_limit_lets_a_burst_pass_and_then_one_at_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_limit_counts_for_what_is_there_already() {
+    let mut reading = reading(2);
+    reading.ask_for(0..3);
+    assert_eq!(reading.next().await, Some(info(0)));
+    assert_eq!(reading.requests.try_next(), Some(Event::PlockRequest(info(1))));
+    assert_eq!(reading.requests.try_next(), None);
+    tokio::time::advance(Duration::from_millis(500)).await;
+    assert_eq!(reading.requests.try_next(), Some(Event::PlockRequest(info(2))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_limit_counts_at_once() {
     let mut reading = reading(1);
     reading.ask_for(0..3);
@@ -216,7 +228,8 @@ fn results_are_written_in_order_and_a_caller_that_is_gone_is_no_error() {
         assert_eq!(nix::unistd::read(&kernel, &mut record), Ok(RECORD_SIZE));
         assert_eq!(record, encode(&PlockInfo { result: -11, ..info(number) }));
     }
-    drop(kernel);
+    // A closing alone counts when no child of another test has a copy of the descriptor any more.
+    shutdown(kernel.as_raw_fd(), Shutdown::Both).unwrap();
     results.write(&info(6));
     let said = said.lock().unwrap();
     assert!(said[0].contains("result 0 of plock 6, pid 77 lost"), "{said:?}");
