@@ -27,10 +27,8 @@ impl Client {
     /// # Errors
     /// Connection, answer; refusal with EPERM, or EOPNOTSUPP where the recorder is switched off.
     pub fn record_save(&self) -> Result<Vec<u8>> {
-        let mut connection = self.command(&Header::new(Command::RecordSave), &[])?;
-        let reply = connection.header()?;
-        connection.refused(&reply)?;
-        connection.payload(&reply, RECORDING_MAX, "recording")
+        let request = Header::new(Command::RecordSave);
+        self.command(&request, &[])?.accepted(RECORDING_MAX, "recording")
     }
 
     /// Tells the daemon that a node is fenced. Returns when the request is handed over; there is no answer.

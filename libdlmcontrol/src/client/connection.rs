@@ -69,6 +69,13 @@ impl Connection {
         Err(Error::Refused { operation: self.operation, errno: header.data.saturating_neg() })
     }
 
+    /// A header that does not say no, and all that is behind it.
+    pub(super) fn accepted(&mut self, max: usize, part: &'static str) -> Result<Vec<u8>> {
+        let reply = self.header()?;
+        self.refused(&reply)?;
+        self.payload(&reply, max, part)
+    }
+
     /// A header, and always one structure behind it, which means nothing if the header says no.
     pub(super) fn structure<T: FromBytes>(&mut self) -> Result<T> {
         let reply = self.header()?;

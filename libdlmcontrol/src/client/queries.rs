@@ -185,17 +185,11 @@ impl Client {
 
     /// A text answer that no buffer of a C caller bounds.
     fn document(&self, command: Command) -> Result<Vec<u8>> {
-        let mut connection = self.query(&Header::new(command))?;
-        let reply = connection.header()?;
-        connection.refused(&reply)?;
-        connection.payload(&reply, DOCUMENT_MAX, "document")
+        self.query(&Header::new(command))?.accepted(DOCUMENT_MAX, "document")
     }
 
     fn dump(&self, command: Command) -> Result<Vec<u8>> {
-        let mut connection = self.query(&Header::new(command))?;
-        let reply = connection.header()?;
-        connection.refused(&reply)?;
-        connection.payload(&reply, proto::DUMP_MAX, "text")
+        self.query(&Header::new(command))?.accepted(proto::DUMP_MAX, "text")
     }
 }
 
