@@ -127,7 +127,7 @@ impl Meters {
         counts.answers.observe(since, now);
         add(match (result.op, result.result) {
             (_, 0) => &mut counts.done,
-            (Op::Get, 1..) | (Op::Lock, super::space::CONFLICT) => &mut counts.conflicts,
+            (Op::Get, 1..) | (Op::Lock, super::errno::CONFLICT) => &mut counts.conflicts,
             _ => &mut counts.errors,
         });
     }

@@ -1,16 +1,20 @@
 //! POSIX locks of cluster file systems: fcntl requests that the kernel hands to the daemon, decided alike on every node
 //! because every node applies them in the group's order (spec/plocks.md).
 //!
-//! `record` has the nouns; `resource` the locks of one file, `resources` all of a lockspace; `space` takes requests and messages,
-//! `results` puts the answers in order, `agreement` says whether there is ownership, `ownership` and `transfer` are the two further
-//! parts of the protocol. `lockspace` is where a lockspace's life meets them, `dump` what `dlm_tool plocks` shows, `meters` what is
-//! counted, `voice` how all of them speak. Below `resource`: `locks` is what
-//! a request does to the locks, `pass` how waiters get theirs, `list`, `ranges` and `freed` find what overlaps.
+//! `record` has the nouns; `resource` the locks of one file, `resources` all of a lockspace; `space` takes requests and
+//! messages, `execution` carries them out, `results` puts the answers in order, `agreement` says whether there is ownership,
+//! `ownership` and `transfer` are the two further parts of the protocol. `lockspace` is where a lockspace's life meets them,
+//! `dump` what `dlm_tool plocks` shows, `meters` and `count` what is counted, `voice` how all of them speak, `errno` the
+//! kernel's numbers. Below `resource`: `locks` is what a request does to the locks, `pass` how waiters get theirs, `list`,
+//! `ranges` and `freed` find what overlaps.
 
 mod agreement;
 mod contents;
+mod count;
 mod dump;
 mod encoding;
+mod errno;
+mod execution;
 mod freed;
 mod list;
 mod locks;
@@ -32,8 +36,9 @@ mod voice;
 pub(crate) use agreement::{Before, Word, agreed, before_start};
 pub(crate) use contents::{Contents, ContentsOf};
 pub use dump::PlockResource;
+pub(crate) use errno::{EEXIST, ENOSYS};
 pub use meters::{PLOCK_BOUNDS, PlockMeters, PlockTimes};
-pub(crate) use space::{EEXIST, ENOSYS, Plocks, Said, Service};
+pub(crate) use space::{Plocks, Said, Service};
 pub(crate) use transfer::Barrier;
 
 pub use record::{FLAG_CLOSE, Holder, Mode, Op, PlockInfo, PlocksData, RANGE_END, TransferEntry};

@@ -9,10 +9,11 @@
 use crate::message::Message;
 use crate::options::DynamicOptions;
 use crate::out::Out;
+use crate::plock::errno::ENOENT;
 use crate::plock::resource::Lock;
 use crate::plock::resources::{Entry, Owner};
 use crate::plock::results::Asked;
-use crate::plock::space::{ENOENT, Plocks, Said, Service};
+use crate::plock::space::{Plocks, Said, Service};
 use crate::plock::voice::{Shown, Voice};
 use crate::plock::{Op, PlockInfo};
 use crate::types::{GlobalId, Instant, NodeId};

@@ -10,8 +10,8 @@
 use crate::effect::Effect;
 use crate::out::Out;
 use crate::plock::PlockInfo;
+use crate::plock::errno::EINTR;
 use crate::plock::meters::Meters;
-use crate::plock::space::EINTR;
 use crate::types::Instant;
 use alloc::collections::VecDeque;
 use serde::{Deserialize, Serialize};

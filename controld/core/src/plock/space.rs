@@ -9,36 +9,18 @@
 use crate::message::Message;
 use crate::out::Out;
 use crate::plock::agreement::Word;
-use crate::plock::ownership::{Drops, orphan};
-use crate::plock::resource::Answer;
-use crate::plock::resources::{Owner, Resources};
+use crate::plock::count::Count;
+use crate::plock::errno::{EINTR, EINVAL, ENOENT, ENOSYS};
+use crate::plock::ownership::Drops;
+use crate::plock::resources::Resources;
 use crate::plock::results::{Asked, Results};
 use crate::plock::transfer::{Outgoing, Progress, Saved};
 use crate::plock::voice::{Shown, Voice};
 use crate::plock::{Op, PlockInfo, PlockMeters};
-use crate::types::{Instant, NodeId};
+use crate::types::NodeId;
 use alloc::collections::VecDeque;
 use alloc::format;
-use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
-
-/// Linux' ENOENT: nothing to unlock or to cancel.
-pub(super) const ENOENT: i32 = 2;
-/// Linux' EINTR: whoever waited has closed the file, and is dead as a rule.
-pub(super) const EINTR: i32 = 4;
-/// Linux' EAGAIN.
-const EAGAIN: i32 = 11;
-/// The result where there is a conflicting lock, and the request does not wait.
-pub(super) const CONFLICT: i32 = -EAGAIN;
-/// Linux' EEXIST: what the C daemon says where it does not know the lockspace.
-pub(crate) const EEXIST: i32 = 17;
-/// Linux' EINVAL: a request that makes no sense.
-const EINVAL: i32 = 22;
-/// Linux' ENOSYS: `enable_plock=0`.
-pub(crate) const ENOSYS: i32 = 38;
-
-/// Requests and messages between two lines that count them.
-const COUNT_EVERY: u64 = 1000;
 
 /// How POSIX locks are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -71,26 +53,6 @@ impl Said {
             Self::SyncLock(_) => "plock_sync_lock",
             Self::SyncWaiter(_) => "plock_sync_waiter",
         }
-    }
-}
-
-/// Events of one kind, for the line every thousand of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct Count {
-    number: u64,
-    since: Instant,
-}
-
-impl Count {
-    /// One more. After a thousand: how many in all, and the milliseconds since the last such point.
-    fn one_more(&mut self, now: Instant) -> Option<(u64, u64)> {
-        self.number = self.number.wrapping_add(1);
-        if self.number % COUNT_EVERY != 0 {
-            return None;
-        }
-        let millis = now.millis_since(self.since);
-        self.since = now;
-        Some((self.number, millis))
     }
 }
 
@@ -328,155 +290,6 @@ impl Plocks {
             in_flight: self.in_flight.len(),
             ..self.results.meters.counts()
         }
-    }
-
-    /// Carry out a request. `asked`: it is ours, and the kernel is told the result.
-    pub(super) fn apply(
-        &mut self,
-        info: &PlockInfo,
-        asked: Option<&Asked>,
-        voice: &Voice<'_>,
-        out: &mut Out<'_>,
-    ) {
-        match info.op {
-            Op::Lock => self.lock(info, asked, voice, out),
-            Op::Unlock => self.unlock(info, asked, voice, out),
-            Op::Get => {
-                if let Some(asked) = asked {
-                    self.look(asked, voice, out);
-                }
-            }
-            Op::Cancel => {
-                let entry = self.resources.find(info.number, out.now.mono);
-                let found = entry.is_some_and(|entry| entry.resource.cancel(info));
-                self.results.meters.gave_up(info);
-                self.finish(asked, if found { 0 } else { -ENOENT }, out);
-                self.free_if_empty(info.number, voice, out);
-            }
-            Op::Unknown(number) => {
-                voice.error(format!("receive_plock error from {} optype {number}", info.node), out);
-            }
-        }
-    }
-
-    fn lock(
-        &mut self,
-        info: &PlockInfo,
-        asked: Option<&Asked>,
-        voice: &Voice<'_>,
-        out: &mut Out<'_>,
-    ) {
-        let owner = Owner::Nobody { established: true };
-        let entry = self.resources.find_or_make(info.number, owner, out.now.mono);
-        match entry.resource.lock(info) {
-            Answer::Granted => self.finish(asked, 0, out),
-            Answer::Conflict => self.finish(asked, CONFLICT, out),
-            Answer::Queued => {
-                if let Some(asked) = asked {
-                    self.results.meters.waits(info, asked.since);
-                }
-            }
-            Answer::Invalid => self.finish(asked, -EINVAL, out),
-        }
-        self.run_waiters(info.number, voice, out);
-    }
-
-    fn unlock(
-        &mut self,
-        info: &PlockInfo,
-        asked: Option<&Asked>,
-        voice: &Voice<'_>,
-        out: &mut Out<'_>,
-    ) {
-        let Some(entry) = self.resources.find(info.number, out.now.mono) else {
-            self.finish(asked, 0, out);
-            return;
-        };
-        let mut cleared = Vec::new();
-        entry.resource.unlock(info, &mut cleared);
-        for waiter in &cleared {
-            self.results.meters.gave_up(waiter);
-            voice.error(format!("clear waiter {}", Shown(waiter)), out);
-        }
-        self.finish(asked, 0, out);
-        self.run_waiters(info.number, voice, out);
-    }
-
-    /// F_GETLK, of ours.
-    fn look(&mut self, asked: &Asked, voice: &Voice<'_>, out: &mut Out<'_>) {
-        let entry = self.resources.find(asked.info.number, out.now.mono);
-        match entry.and_then(|entry| entry.resource.get(&asked.info)) {
-            None => self.results.finish(asked, 0, out),
-            Some(lock) => {
-                // The node too, or the kernel shows a process of another node as one of ours.
-                let result = PlockInfo {
-                    mode: lock.mode,
-                    pid: lock.pid,
-                    node: lock.holder.node,
-                    start: lock.start,
-                    end: lock.end,
-                    result: 1,
-                    ..asked.info
-                };
-                self.results.answer(asked, result, out);
-            }
-        }
-        self.free_if_empty(asked.info.number, voice, out);
-    }
-
-    fn finish(&mut self, asked: Option<&Asked>, result: i32, out: &mut Out<'_>) {
-        if let Some(asked) = asked {
-            self.results.finish(asked, result, out);
-        }
-    }
-
-    /// Grant what can be granted now.
-    fn run_waiters(&mut self, number: u64, voice: &Voice<'_>, out: &mut Out<'_>) {
-        let Some(entry) = self.resources.find(number, out.now.mono) else { return };
-        let mut granted = Vec::new();
-        entry.resource.run_waiters(&mut granted);
-        for info in granted.into_iter().filter(|info| info.node == voice.us) {
-            self.results.granted(info, out);
-        }
-        self.free_if_empty(number, voice, out);
-    }
-
-    /// Without ownership a resource lives as long as its locks.
-    fn free_if_empty(&mut self, number: u64, voice: &Voice<'_>, out: &Out<'_>) {
-        if self.service == Service::Owned {
-            self.look_later(number, voice, out.now.mono);
-            return;
-        }
-        let entry = self.resources.find(number, out.now.mono);
-        if entry.is_some_and(|entry| entry.resource.is_empty()) {
-            self.resources.remove(number);
-        }
-    }
-
-    /// A member is gone: so are its locks, at this place of the group's order.
-    pub(super) fn purge(&mut self, node: NodeId, voice: &Voice<'_>, out: &mut Out<'_>) {
-        let mut purged = 0_usize;
-        let mut granted = Vec::new();
-        let mut orphans: Vec<Asked> = Vec::new();
-        for (_, entry) in self.resources.iter_mut() {
-            purged = purged.saturating_add(entry.resource.purge(node));
-            orphans.extend(orphan(entry, node));
-            if entry.may_grant(voice.us) {
-                entry.resource.run_waiters(&mut granted);
-            }
-        }
-        for info in granted.into_iter().filter(|info| info.node == voice.us) {
-            self.results.granted(info, out);
-        }
-        for asked in orphans {
-            self.multicast(asked, voice, out);
-        }
-        if self.service == Service::Owned {
-            self.look_at_all_later(voice, out.now.mono);
-        } else {
-            self.resources.retain(|entry| !entry.resource.is_empty());
-        }
-        voice.debug(format!("purged {purged} plocks for {node}"), out);
     }
 
     /// A member has failed: until the next start our kernel sees no result.
