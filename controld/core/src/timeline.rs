@@ -1,5 +1,5 @@
-//! What happened, in words a person reads at a glance: for replays of recordings. The daemon's log says more of it: durations,
-//! causes.
+//! What happened, in words a person reads at a glance, for the daemon's log and for replays of recordings. The log says more
+//! of it: durations, causes.
 
 use crate::effect::Moment;
 use crate::types::{LockspaceName, NodeId};
@@ -68,6 +68,9 @@ impl fmt::Display for Moment {
             Self::AgentStarted { victim, device } => write!(f, "fencing {victim} with {device}"),
             Self::AgentEnded { victim, outcome } => {
                 write!(f, "fence agent for {victim}: {outcome}")
+            }
+            Self::Fenced { victim, by } if victim == by => {
+                write!(f, "node {victim} came back clean, and need not be fenced")
             }
             Self::Fenced { victim, by } => write!(f, "node {victim} is fenced, by {by}"),
         }

@@ -47,6 +47,11 @@ impl Told {
         self
     }
 
+    /// About the fencing of a node.
+    fn of(self, victim: NodeId) -> Self {
+        self.about(&[victim].into(), Some("fencing"))
+    }
+
     fn since(mut self, then: Option<Instant>, now: Instant) -> Self {
         self.details.duration_ms = then.map(|then| now.millis_since(then));
         self
@@ -56,57 +61,56 @@ impl Told {
 impl Timeline {
     /// A line for the log.
     pub(super) fn line(&mut self, now: Instant, moment: &Moment) -> (LogLine, Details) {
-        let (lockspace, told) = match lockspace_of(moment) {
-            Some(lockspace) => (Some(lockspace.clone()), self.of_lockspace(lockspace, now, moment)),
-            None => (None, self.of_node(now, moment)),
-        };
-        let Told { level, text, details } = told;
+        let lockspace = moment.lockspace().cloned();
+        let Told { level, text, details } = self.told(now, moment);
         (LogLine { level, lockspace, text: format!("timeline {text}") }, details)
     }
 
-    fn of_lockspace(&mut self, name: &LockspaceName, now: Instant, moment: &Moment) -> Told {
-        let change = self.changes.get(name);
-        let began = change.map(|change| change.began);
+    fn told(&mut self, now: Instant, moment: &Moment) -> Told {
+        let debug = || Told::new(Level::Debug, moment.to_string());
+        let info = || Told::new(Level::Info, moment.to_string());
         match moment {
-            Moment::Changed { members, joined, left, failed, .. } => {
-                self.changed(name, now, [failed, left, joined], members)
+            Moment::Changed { lockspace, members, joined, left, failed } => {
+                self.changed(lockspace, now, [failed, left, joined], members)
             }
-            Moment::Stopped { .. } => {
-                Told::new(Level::Info, "kernel stopped".to_owned()).since(began, now)
+            Moment::Stopped { lockspace } => {
+                let began = self.changes.get(lockspace).map(|change| change.began);
+                info().since(began, now)
             }
-            Moment::Waiting { wait, .. } => waiting(wait),
-            Moment::StartSent { .. } => {
-                if let Some(change) = self.changes.get_mut(name) {
+            Moment::Waiting { wait, .. } => waiting(wait, moment),
+            Moment::StartSent { lockspace } => {
+                let change = self.changes.get_mut(lockspace);
+                let began = change.map(|change| {
                     change.start_sent = Some(now);
-                }
-                Told::new(Level::Debug, "START sent".to_owned()).since(began, now)
+                    change.began
+                });
+                debug().since(began, now)
             }
-            Moment::StartReceived { from, .. } => {
-                let sent = change.and_then(|change| change.start_sent);
-                Told::new(Level::Debug, format!("START from {from}"))
-                    .about(&[*from].into(), None)
-                    .since(sent, now)
+            Moment::StartReceived { lockspace, from } => {
+                let sent = self.changes.get(lockspace).and_then(|change| change.start_sent);
+                debug().about(&[*from].into(), None).since(sent, now)
             }
-            Moment::Started { members, .. } => {
-                let told = Told::new(Level::Info, format!("kernel started with {}", ids(members)));
-                self.over(name, told, now)
+            Moment::Started { lockspace, .. } | Moment::Released { lockspace } => {
+                self.over(lockspace, info(), now)
             }
-            Moment::Released { .. } => {
-                let told = Told::new(Level::Info, "released".to_owned());
-                self.over(name, told, now)
+            Moment::WithdrawAnswered { .. } => info(),
+            Moment::Slots { .. } => debug(),
+            Moment::FenceNeeded { victim, .. } => {
+                self.victims.insert(*victim, now);
+                info().of(*victim)
             }
-            Moment::WithdrawAnswered { .. } => {
-                Told::new(Level::Info, "withdraw of gfs2 answered".to_owned())
+            Moment::AgentStarted { victim, .. } => {
+                self.agents.insert(*victim, now);
+                debug().of(*victim)
             }
-            Moment::Slots { slots, .. } => {
-                let slots: Vec<String> =
-                    slots.iter().map(|(slot, node)| format!("{}:{node}", slot.get())).collect();
-                Told::new(Level::Debug, format!("slots {} (slot:node)", slots.join(" ")))
+            Moment::AgentEnded { victim, .. } => {
+                let began = self.agents.remove(victim);
+                info().of(*victim).since(began, now)
             }
-            Moment::FenceNeeded { .. }
-            | Moment::AgentStarted { .. }
-            | Moment::AgentEnded { .. }
-            | Moment::Fenced { .. } => Told::new(Level::Debug, String::new()),
+            Moment::Fenced { victim, .. } => {
+                let needed = self.victims.remove(victim);
+                info().of(*victim).since(needed, now)
+            }
         }
     }
 
@@ -145,51 +149,10 @@ impl Timeline {
         told.details.cause = change.cause;
         told.since(Some(change.began), now)
     }
-
-    fn of_node(&mut self, now: Instant, moment: &Moment) -> Told {
-        match moment {
-            Moment::FenceNeeded { victim, actor } => {
-                self.victims.insert(*victim, now);
-                let by = actor.map_or(String::new(), |actor| format!(", by {actor}"));
-                told_of(*victim, Level::Info, format!("node {victim} must be fenced{by}"))
-            }
-            Moment::AgentStarted { victim, device } => {
-                self.agents.insert(*victim, now);
-                told_of(*victim, Level::Debug, format!("fencing {victim} with {device}"))
-            }
-            Moment::AgentEnded { victim, outcome } => {
-                let began = self.agents.remove(victim);
-                told_of(*victim, Level::Info, format!("fence agent for {victim}: {outcome}"))
-                    .since(began, now)
-            }
-            Moment::Fenced { victim, by } => {
-                let needed = self.victims.remove(victim);
-                let text = if by == victim {
-                    format!("node {victim} came back clean, and need not be fenced")
-                } else {
-                    format!("node {victim} is fenced, by {by}")
-                };
-                told_of(*victim, Level::Info, text).since(needed, now)
-            }
-            Moment::Changed { .. }
-            | Moment::Stopped { .. }
-            | Moment::Waiting { .. }
-            | Moment::StartSent { .. }
-            | Moment::StartReceived { .. }
-            | Moment::Started { .. }
-            | Moment::Slots { .. }
-            | Moment::WithdrawAnswered { .. }
-            | Moment::Released { .. } => Told::new(Level::Debug, String::new()),
-        }
-    }
-}
-
-fn told_of(victim: NodeId, level: Level, text: String) -> Told {
-    Told::new(level, text).about(&[victim].into(), Some("fencing"))
 }
 
 /// What this node and corosync do in milliseconds is for the dump.
-fn waiting(wait: &Wait) -> Told {
+fn waiting(wait: &Wait, moment: &Moment) -> Told {
     let nobody = BTreeSet::new();
     let (level, cause, nodes) = match wait {
         Wait::Stop => (Level::Debug, "stop", &nobody),
@@ -203,25 +166,7 @@ fn waiting(wait: &Wait) -> Told {
         Wait::Starts(nodes) => (Level::Debug, "starts", nodes),
         Wait::Disallowed(nodes) => (Level::Info, "disallowed", nodes),
     };
-    Told::new(level, format!("waits for {wait}")).about(nodes, Some(cause))
-}
-
-const fn lockspace_of(moment: &Moment) -> Option<&LockspaceName> {
-    match moment {
-        Moment::Changed { lockspace, .. }
-        | Moment::Stopped { lockspace }
-        | Moment::Waiting { lockspace, .. }
-        | Moment::StartSent { lockspace }
-        | Moment::StartReceived { lockspace, .. }
-        | Moment::Started { lockspace, .. }
-        | Moment::Slots { lockspace, .. }
-        | Moment::WithdrawAnswered { lockspace }
-        | Moment::Released { lockspace } => Some(lockspace),
-        Moment::FenceNeeded { .. }
-        | Moment::AgentStarted { .. }
-        | Moment::AgentEnded { .. }
-        | Moment::Fenced { .. } => None,
-    }
+    Told::new(level, moment.to_string()).about(nodes, Some(cause))
 }
 
 fn ids<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> String {
@@ -284,6 +229,8 @@ mod tests {
             (4000, Moment::Fenced { victim, by }),
             (4000, Moment::StartSent { lockspace: lockspace.clone() }),
             (4030, Moment::StartReceived { lockspace: lockspace.clone(), from: by }),
+            (4030, Moment::Fenced { victim: by, by }),
+            (4030, Moment::WithdrawAnswered { lockspace: lockspace.clone() }),
             (4050, Moment::Started { lockspace: lockspace.clone(), members: nodes(&[1, 2]) }),
             (9000, Moment::Released { lockspace }),
         ];
@@ -300,6 +247,8 @@ mod tests {
             None timeline node 3 is fenced, by 2: Some("3") Some("fencing") Some(3000)
             timeline START sent
             timeline START from 2
+            None timeline node 2 came back clean, and need not be fenced: Some("2") Some("fencing") None
+            Some("fs") timeline withdraw of gfs2 answered: None None None
             Some("fs") timeline kernel started with 1 2: Some("3") Some("failed") Some(3050)
             Some("fs") timeline released: None None None
         "#]]
