@@ -3,6 +3,7 @@
 //! The language is described in `runner/mod.rs`.
 
 mod interleavings;
+mod many;
 mod runner;
 mod waits;
 

@@ -9,7 +9,7 @@ mod event;
 mod parse;
 mod plock;
 mod run;
-mod setup;
+pub(crate) mod setup;
 mod text;
 
 use dlm_core::snapshot::Snapshot;

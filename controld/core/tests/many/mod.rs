@@ -1,47 +1,21 @@
 //! More nodes than corosync can have, which is 128, and more than the C daemon has room for.
 
+use crate::runner::setup;
 use dlm_core::Core;
 use dlm_core::effect::{Effect, KernelWrite};
 use dlm_core::event::{Confchg, Event, JoinReason};
-use dlm_core::options::{DynamicOptions, FenceDevices, FixedOptions, Setup, Switch};
-use dlm_core::types::{Group, Now, RingId};
-use dlm_core::types::{Instant, NodeId, WallSeconds};
+use dlm_core::options::Setup;
+use dlm_core::types::{Group, Instant, NodeId, Now, RingId, WallSeconds};
 use std::collections::BTreeSet;
 
 const NODES: u32 = 300;
 
-fn setup(nodes: &[NodeId]) -> Setup {
-    Setup {
-        our_node: nodes[0],
-        configured_nodes: nodes.to_vec(),
-        two_node: false,
-        fixed: FixedOptions {
-            fencing: Switch::On,
-            startup_fencing: Switch::On,
-            concurrent_fencing: Switch::Off,
-            agent_timeout_seconds: 120,
-            plock: Switch::On,
-            plock_ownership: None,
-            helper: Switch::On,
-        },
-        dynamic: DynamicOptions {
-            post_join_delay_seconds: 30,
-            quorum_fencing: Switch::On,
-            quorum_lockspace: Switch::On,
-            repeat_failed_fencing: Switch::On,
-            drop_resources_time_millis: 10_000,
-            drop_resources_count: 10,
-            drop_resources_age_millis: 10_000,
-        },
-        devices: FenceDevices::default(),
-        lockspaces: Default::default(),
-    }
-}
-
 #[test]
 fn more_nodes_than_corosync_has() {
     let nodes: Vec<NodeId> = (1..=NODES).filter_map(NodeId::new).collect();
-    let mut core = Core::new(setup(&nodes));
+    let options = setup::parse("startup_fencing on\nplock on");
+    let setup = Setup { our_node: nodes[0], configured_nodes: nodes.clone(), ..options };
+    let mut core = Core::new(setup);
     let now = Now { mono: Instant::from_nanos(1_000_000_000), wall: WallSeconds(1_700_000_000) };
     let ring = RingId { node: 1, seq: 8 };
     let addresses = nodes.iter().map(|node| (*node, vec![([127, 0, 0, 1], 0).into()])).collect();
