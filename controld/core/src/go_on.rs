@@ -41,16 +41,7 @@ impl Core {
     pub(crate) fn go_on(&mut self, touched: &Touched, out: &mut Out<'_>) {
         let World { setup, cluster, daemons } = &mut self.world;
         daemons.fence_work(cluster, setup, out);
-        match touched {
-            Touched::All => {
-                let names: Vec<LockspaceName> = self.lockspaces.keys().cloned().collect();
-                for name in names {
-                    self.advance(&name, out);
-                }
-            }
-            Touched::One(name) => self.advance(name, out),
-            Touched::Nobody => {}
-        }
+        self.each(touched, Self::advance, out);
         // A lockspace may have asked for the fencing of a node.
         let World { setup, cluster, daemons } = &mut self.world;
         daemons.fence_work(cluster, setup, out);
@@ -60,14 +51,24 @@ impl Core {
             cluster.pump(busy, out);
         }
         self.runs.go_on(&self.world, out);
+        self.each(touched, Self::forget_if_gone, out);
+    }
+
+    /// What is to be done for each lockspace that is concerned.
+    fn each(
+        &mut self,
+        touched: &Touched,
+        act: fn(&mut Self, &LockspaceName, &mut Out<'_>),
+        out: &mut Out<'_>,
+    ) {
         match touched {
             Touched::All => {
                 let names: Vec<LockspaceName> = self.lockspaces.keys().cloned().collect();
                 for name in names {
-                    self.forget_if_gone(&name, out);
+                    act(self, &name, out);
                 }
             }
-            Touched::One(name) => self.forget_if_gone(name, out),
+            Touched::One(name) => act(self, name, out),
             Touched::Nobody => {}
         }
     }
