@@ -209,7 +209,7 @@ impl Cluster {
         self.clear_fence_log()
     }
 
-    /// Runs another daemon, with these words on its command line, on every node, after ending all
+    /// Runs Debian's daemon or the cluster's own, with these words on its command line, on every node, after ending all
     /// lockspaces; nodes that are off are switched on.
     pub(crate) fn change_daemon(&mut self, daemon: Daemon, words: &str) -> Result<()> {
         self.options.daemon = daemon;

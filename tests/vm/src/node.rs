@@ -229,9 +229,12 @@ impl<'a> Node<'a> {
     pub(crate) fn begin_daemon(&self) -> Result<()> {
         let options = self.cluster.options();
         if let Daemon::Ours(path) = options.daemon_of(self.id) {
-            let content =
-                std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
-            self.put(OUR_DAEMON, 0o755, &content)?;
+            // Not anew: what has run before is in the machine's caches, as the other daemon is.
+            if self.ok(&format!("test -x {OUR_DAEMON} || echo missing"))?.contains("missing") {
+                let content =
+                    std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+                self.put(OUR_DAEMON, 0o755, &content)?;
+            }
         }
         self.put("/vm/env", 0o644, options.guest_environment(self.id).as_bytes())?;
         self.ok(". /vm/rc; start_daemon")?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::figures::{self, Samples};
-use super::{ALL, PATIENCE, Side};
+use super::{ALL, AS_A_SERVICE, PATIENCE, Side};
 use crate::cluster::Cluster;
 use crate::gfs2::FILE_SYSTEM;
 use crate::node::{COMMAND, Node};
@@ -16,7 +16,7 @@ use crate::time::HostTime;
 use crate::timeline::Source;
 
 /// How long each rate is measured, in seconds.
-const SECONDS: u64 = 8;
+const SECONDS: u32 = 8;
 /// Locks that the joiner is told of: on each of two nodes so many files, with so many locks each.
 const FILES: u32 = 500;
 const LOCKS: u32 = 10;
@@ -24,20 +24,56 @@ const LOCKS: u32 = 10;
 const JOINS: u32 = 2;
 /// From an empty file system to all locks held.
 const FILLING: Duration = Duration::from_secs(400);
-/// The node that joins.
+/// The node that joins, and only listens before.
 const JOINER: u8 = 3;
 /// Those that hold the locks.
 const HOLDERS: [u8; 2] = [1, 2];
 
-/// A figure of the table, in its order.
+/// Processes that lock and unlock as fast as they can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Figure {
+pub(super) enum Load {
     Single,
     Sixteen,
     TwiceEight,
     Contended,
     Owned,
     OwnedContended,
+}
+
+impl Load {
+    /// The nodes, the processes on each, and whose the files are: each process has its own, or all share one byte.
+    const fn shape(self) -> (&'static [u8], u32, &'static str) {
+        match self {
+            Self::Single | Self::Owned => (&[1], 1, "own"),
+            Self::Sixteen => (&[1], 16, "own"),
+            Self::TwiceEight => (&HOLDERS, 8, "own"),
+            Self::Contended | Self::OwnedContended => (&HOLDERS, 1, "same"),
+        }
+    }
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Single => "1 process",
+            Self::Sixteen => "16 processes on one node",
+            Self::TwiceEight => "8 processes on each of two nodes",
+            Self::Contended => "one byte, two nodes",
+            Self::Owned => "owned: 1 process",
+            Self::OwnedContended => "owned: one byte, two nodes",
+        })
+    }
+}
+
+/// A figure of the table, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Figure {
+    /// Pairs a second of all processes together.
+    Rate(Load),
+    /// Processor time of the daemons of the nodes that lock, by the pairs of all.
+    Lockers(Load),
+    /// That of the daemon of a node that only hears of it.
+    Listener(Load),
     Fill,
     Transfer,
     FirstLock,
@@ -45,16 +81,13 @@ pub(super) enum Figure {
 
 impl fmt::Display for Figure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(match self {
-            Self::Single => "1 process, pairs/s",
-            Self::Sixteen => "16 processes on one node, pairs/s",
-            Self::TwiceEight => "8 processes on each of two nodes, pairs/s",
-            Self::Contended => "one byte, a process on each of two, pairs/s",
-            Self::Owned => "ownership: 1 process, pairs/s",
-            Self::OwnedContended => "ownership: one byte, two nodes, pairs/s",
-            Self::Fill => "10,000 locks in 1,000 files taken, ms",
-            Self::Transfer => "join with them: uevent to PLOCKS_DONE, ms",
-            Self::FirstLock => "join with them: mount to first lock, ms",
+        out.pad(&match self {
+            Self::Rate(load) => format!("{load}, pairs/s"),
+            Self::Lockers(load) => format!("  {load}: daemons that lock, us/pair"),
+            Self::Listener(load) => format!("  {load}: another, us/pair"),
+            Self::Fill => "10,000 locks in 1,000 files taken, ms".to_owned(),
+            Self::Transfer => "join with them: uevent to PLOCKS_DONE, ms".to_owned(),
+            Self::FirstLock => "join with them: mount to first lock, ms".to_owned(),
         })
     }
 }
@@ -66,25 +99,28 @@ pub(super) fn measure(
     samples: &mut Samples<Figure>,
 ) -> Result<()> {
     eprintln!("{side:?}: replicated");
-    cluster.change_daemon(daemon.clone(), "--plock_ownership=0")?;
+    cluster.change_daemon(daemon.clone(), &format!("{AS_A_SERVICE} --plock_ownership=0"))?;
+    cluster.mount_gfs2(&ALL)?;
+    for load in [Load::Single, Load::Sixteen, Load::TwiceEight, Load::Contended] {
+        pairs(cluster, load, side, samples)?;
+    }
+    // The log tells when the transfer was done.
+    cluster.change_daemon(daemon.clone(), "-D --plock_ownership=0")?;
     cluster.mount_gfs2(&HOLDERS)?;
-    samples.add(Figure::Single, side, pairs(cluster, &[1], 1, "own")?);
-    samples.add(Figure::Sixteen, side, pairs(cluster, &[1], 16, "own")?);
-    samples.add(Figure::TwiceEight, side, pairs(cluster, &HOLDERS, 8, "own")?);
-    samples.add(Figure::Contended, side, pairs(cluster, &HOLDERS, 1, "same")?);
     eprintln!("{side:?}: joins with {} locks", 2 * FILES * LOCKS);
     joins(cluster, side, samples)?;
     eprintln!("{side:?}: ownership");
-    cluster.change_daemon(daemon.clone(), "--plock_ownership=1")?;
-    cluster.mount_gfs2(&HOLDERS)?;
-    samples.add(Figure::Owned, side, pairs(cluster, &[1], 1, "own")?);
-    samples.add(Figure::OwnedContended, side, pairs(cluster, &HOLDERS, 1, "same")?);
+    cluster.change_daemon(daemon.clone(), &format!("{AS_A_SERVICE} --plock_ownership=1"))?;
+    cluster.mount_gfs2(&ALL)?;
+    for load in [Load::Owned, Load::OwnedContended] {
+        pairs(cluster, load, side, samples)?;
+    }
     Ok(())
 }
 
-/// Pairs a second of all processes together: each node has so many, each with a file of its own, or all
-/// with one.
-fn pairs(cluster: &Cluster, nodes: &[u8], processes: u32, whose: &str) -> Result<f64> {
+fn pairs(cluster: &Cluster, load: Load, side: Side, samples: &mut Samples<Figure>) -> Result<()> {
+    let (nodes, processes, whose) = load.shape();
+    let before = cluster.on_all(&ALL, processor_time)?;
     let rates = cluster.on_all(nodes, |node| {
         let file = match whose {
             "own" => format!("/mnt/gfs2/pairs.{}", node.id()),
@@ -96,7 +132,25 @@ fn pairs(cluster: &Cluster, nodes: &[u8], processes: u32, whose: &str) -> Result
         )?;
         text.trim().parse::<f64>().with_context(|| format!("rate {text:?}"))
     })?;
-    Ok(rates.iter().sum())
+    let rate: f64 = rates.iter().sum();
+    samples.add(Figure::Rate(load), side, rate);
+    let pairs = rate * f64::from(SECONDS);
+    let after = cluster.on_all(&ALL, processor_time)?;
+    let used = |id: u8| {
+        let of_node = ALL.iter().zip(before.iter().zip(&after)).find(|(node, _)| **node == id);
+        of_node.map_or(0.0, |(_, (before, after))| after - before) / pairs
+    };
+    samples.add(Figure::Lockers(load), side, nodes.iter().map(|id| used(*id)).sum());
+    samples.add(Figure::Listener(load), side, used(JOINER));
+    Ok(())
+}
+
+/// What the daemon's processes have had of the processor since they began, in microseconds.
+fn processor_time(node: Node<'_>) -> Result<f64> {
+    let text = node.ok(
+        "cat $(pgrep dlm_controld | sed 's,.*,/proc/&/task/*/schedstat,') | awk '{sum += $1} END {print sum / 1000}'",
+    )?;
+    text.trim().parse().with_context(|| format!("processor time {text:?}"))
 }
 
 fn joins(cluster: &Cluster, side: Side, samples: &mut Samples<Figure>) -> Result<()> {
