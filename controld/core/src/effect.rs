@@ -4,7 +4,7 @@
 use crate::event::Token;
 use crate::message::Packet;
 use crate::options::Device;
-use crate::plock::PlockInfo;
+use crate::plock::{PlockInfo, PlockText};
 use crate::run::RunEffect;
 use crate::snapshot::Wait;
 use crate::types::{GlobalId, Group, LockspaceName, NodeId, Slot, WallSeconds};
@@ -55,7 +55,7 @@ pub enum Effect {
         /// The lockspace it is about.
         lockspace: LockspaceName,
         /// The text, as the C daemon words it.
-        text: String,
+        text: PlockText,
     },
     /// Start a fence agent; answered by `AgentDone`.
     RunAgent {

@@ -4,6 +4,7 @@
 //! the one place that checks it. `Display` prints what the C daemon prints.
 
 use alloc::string::{String, ToString as _};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::num::NonZeroU32;
@@ -54,10 +55,10 @@ impl fmt::Display for RingId {
 }
 
 /// The name of a kernel lockspace: 1 to 64 bytes, no `/`, no NUL, neither `.` nor `..`, so that it is safe as one
-/// component of a path.
+/// component of a path. A clone costs nothing.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "Vec<u8>")]
-pub struct LockspaceName(Vec<u8>);
+pub struct LockspaceName(Arc<[u8]>);
 
 impl TryFrom<Vec<u8>> for LockspaceName {
     type Error = &'static str;
@@ -90,7 +91,7 @@ impl LockspaceName {
         let fits = (1..=LOCKSPACE_NAME_MAX).contains(&bytes.len());
         let component =
             bytes != b"." && bytes != b".." && !bytes.contains(&b'/') && !bytes.contains(&0);
-        (fits && component).then(|| Self(bytes.to_vec()))
+        (fits && component).then(|| Self(bytes.into()))
     }
 
     /// The name as the kernel has it.

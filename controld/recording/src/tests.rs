@@ -6,7 +6,7 @@ use dlm_core::Core;
 use dlm_core::effect::{Effect, Level};
 use dlm_core::event::{Confchg, Event, JoinReason};
 use dlm_core::options::{Device, DynamicOptions, FenceDevices, FixedOptions, Setup, Switch};
-use dlm_core::plock::{Mode, Op, PlockInfo};
+use dlm_core::plock::{Mode, Op, PlockInfo, PlockText};
 use dlm_core::types::{Group, Instant, LockspaceName, NodeId, Now, RingId, WallSeconds};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -324,7 +324,7 @@ fn digests_tell_order_and_kind_apart() {
     let text = |text: &str| Effect::LogPlock {
         level: Some(Level::Debug),
         lockspace: fs(),
-        text: text.to_owned(),
+        text: PlockText::Words(text.to_owned()),
     };
     let with_lock = Digest::of(&[one.clone(), text("a")]);
     assert_eq!(with_lock.decisions, Digest::of(&[one]).decisions);

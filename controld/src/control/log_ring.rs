@@ -1,4 +1,4 @@
-//! The rings behind `dlm_tool dump` and `dlm_tool log_plock` (spec/logging-and-files.md section 1, Buffers).
+//! The ring behind `dlm_tool dump` (spec/logging-and-files.md section 1, Buffers).
 
 use dlmcontrol::proto::DUMP_MAX;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

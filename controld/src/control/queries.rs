@@ -7,7 +7,8 @@ use super::listener::{self, Rooms, Served};
 use super::peer::{Access, Peer, Trust};
 use super::request::{self, EchoedName, HEADER_BYTES, Query};
 use super::{
-    Command, ControlError, DaemonPhase, History, LogRing, Meters, Published, answer, process, state,
+    Command, ControlError, DaemonPhase, History, LogRing, Meters, PlockLog, Published, answer,
+    process, state,
 };
 use dlm_core::types::{Instant as Moment, LockspaceName};
 use dlmcontrol::proto;
@@ -49,7 +50,7 @@ pub struct Sources {
     /// The ring behind `dlm_tool dump`.
     pub debug_log: LogRing,
     /// The ring behind `dlm_tool log_plock`.
-    pub plock_log: LogRing,
+    pub plock_log: PlockLog,
     /// Takes [`Command::State`] and [`Command::DumpPlocks`].
     pub commands: mpsc::Sender<Command>,
     /// Recoveries of the last hours.
@@ -199,8 +200,8 @@ impl Queries {
         let sources = &self.sources;
         match query {
             // C answers both with the number of the first.
-            Query::DumpDebug => Some(log(&sources.debug_log)),
-            Query::DumpLogPlock => Some(log(&sources.plock_log)),
+            Query::DumpDebug => Some(log(&sources.debug_log.text())),
+            Query::DumpLogPlock => Some(log(&sources.plock_log.text())),
             Query::DumpPlocks(name) => plocks(name, sources).await,
             Query::History => {
                 let history = sources.history.document((sources.clock)());
@@ -263,8 +264,8 @@ async fn read(stream: &mut UnixStream, peer: Peer) -> Option<Query> {
     query
 }
 
-fn log(ring: &LogRing) -> Vec<u8> {
-    answer::dump(proto::Command::DumpDebug, &ring.text())
+fn log(text: &[u8]) -> Vec<u8> {
+    answer::dump(proto::Command::DumpDebug, text)
 }
 
 /// Asks the driver, which is alone to know. A driver that does not answer in time leaves the query unanswered; all other

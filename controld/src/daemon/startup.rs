@@ -26,6 +26,7 @@ use crate::testbed::ClusterSide;
 use dlm_core::Core;
 use dlm_core::event::{AgentOutcome, Event, Token};
 use dlm_core::options::{Setup, Switch};
+use dlm_core::plock::PlockText;
 use dlm_core::types::{LockspaceName, NodeId};
 use dlmcontrol::history::Journal;
 use dlmcontrol::state::DaemonPhase;
@@ -282,7 +283,8 @@ fn open_plocks(
     let plock_log: LogSink = {
         let logger = logger.clone();
         Arc::new(move |line| {
-            logger.plock(Some(line.level), line.lockspace.as_ref(), &line.text);
+            let text = PlockText::Words(line.text.clone());
+            logger.plock(Some(line.level), line.lockspace.clone(), text);
         })
     };
     Ok((Results::new(writing, path, limit, Arc::clone(sink), plock_log), requests))

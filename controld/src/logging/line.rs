@@ -43,7 +43,7 @@ impl Severity {
 
 /// The line with its newline, at most [`LINE_MAX`] bytes. Control characters become `?`: names and texts from outside
 /// could else fake further lines.
-pub(super) fn render(seconds: u64, lockspace: Option<&LockspaceName>, text: &str) -> Vec<u8> {
+pub(crate) fn render(seconds: u64, lockspace: Option<&LockspaceName>, text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len().saturating_add(64).min(LINE_MAX));
     // Writing to memory does not fail.
     let _ = write!(bytes, "{seconds} ");

@@ -38,12 +38,14 @@ mod tests;
 mod tracer;
 mod writer;
 
-use crate::control::LogRing;
+use crate::control::{LogRing, PlockLog};
 pub use details::Details;
 use dlm_core::effect::LogLine;
 use dlm_core::options::Switch;
+use dlm_core::plock::PlockText;
 use dlm_core::types::LockspaceName;
-use line::{Severity, render};
+use line::Severity;
+pub(crate) use line::render;
 use repeats::{Repeats, Said};
 use std::io;
 use std::path::PathBuf;
@@ -123,7 +125,7 @@ pub struct Logger(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     ring: LogRing,
-    plock_ring: LogRing,
+    plock_log: PlockLog,
     debug_logfile: AtomicBool,
     stderr: AtomicBool,
     plock_debug: AtomicBool,
@@ -151,7 +153,7 @@ impl Logger {
         let progress = Arc::new(Progress::default());
         let shared = Shared {
             ring: LogRing::new(),
-            plock_ring: LogRing::new(),
+            plock_log: PlockLog::default(),
             debug_logfile: AtomicBool::new(options.debug_logfile.is_on()),
             stderr: AtomicBool::new(options.stderr.is_on()),
             plock_debug: AtomicBool::new(options.plock_debug.is_on()),
@@ -212,30 +214,31 @@ impl Logger {
         self.emit(&said, bytes, Reach::Early);
     }
 
-    /// A line about plocks: always into the plock ring. `level` `None` is the C daemon's level for every single lock,
-    /// which reaches nothing else but standard error, and that with `plock_debug` only. Never limited: the plock ring is
+    /// A line about plocks: always into the plock log. `level` `None` is the C daemon's level for every single lock,
+    /// which reaches nothing else but standard error, and that with `plock_debug` only. Never limited: the plock log is
     /// for reading what happened, lock by lock.
     pub fn plock(
         &self,
         level: Option<dlm_core::effect::Level>,
-        lockspace: Option<&LockspaceName>,
-        text: &str,
+        lockspace: Option<LockspaceName>,
+        text: PlockText,
     ) {
-        let bytes = render(clock::monotonic_seconds(), lockspace, text);
-        self.0.plock_ring.append(&bytes);
+        let seconds = clock::monotonic_seconds();
+        let rendered = |words: &str| render(seconds, lockspace.as_ref(), words);
         match level {
             Some(level) => {
-                let said = Said::new(level.into(), lockspace, text);
-                self.emit(&said, bytes, Reach::Everywhere);
+                let words = text.to_string();
+                let said = Said::new(level.into(), lockspace.as_ref(), &words);
+                self.emit(&said, rendered(&words), Reach::Everywhere);
             }
-            None => {
-                let stderr = Shared::on(&self.0.stderr) && Shared::on(&self.0.plock_debug);
-                let targets = Targets { stderr, file: false, system: false };
-                if targets.any() {
-                    self.queue(Record::new(Severity::Debug, lockspace, bytes, targets));
-                }
+            None if Shared::on(&self.0.stderr) && Shared::on(&self.0.plock_debug) => {
+                let targets = Targets { stderr: true, file: false, system: false };
+                let bytes = rendered(&text.to_string());
+                self.queue(Record::new(Severity::Debug, lockspace.as_ref(), bytes, targets));
             }
+            None => {}
         }
+        self.0.plock_log.append(seconds, lockspace, text);
     }
 
     /// Debug lines in the log file, from the next line on.
@@ -267,8 +270,8 @@ impl Logger {
 
     /// The ring behind `dlm_tool log_plock`, for the query thread.
     #[must_use]
-    pub fn plock_ring(&self) -> LogRing {
-        self.0.plock_ring.clone()
+    pub fn plock_log(&self) -> PlockLog {
+        self.0.plock_log.clone()
     }
 
     /// Tells what was left out, and waits until everything is written, two seconds at the most. Lines that come later

@@ -142,12 +142,12 @@ fn plock_lines_reach_their_ring_and_others_by_level() {
     let log = Logger::start(place.options()).unwrap();
     let name = LockspaceName::new(b"data").unwrap();
     for _ in 0..9 {
-        log.plock(None, Some(&name), "read plock 5 WR");
+        log.plock(None, Some(name.clone()), PlockText::Words("read plock 5 WR".to_owned()));
     }
-    log.plock(Some(Level::Debug), Some(&name), "purge 2");
-    log.plock(Some(Level::Error), None, "plock error");
+    log.plock(Some(Level::Debug), Some(name), PlockText::Words("purge 2".to_owned()));
+    log.plock(Some(Level::Error), None, PlockText::Words("plock error".to_owned()));
     log.finish();
-    assert_eq!(log.plock_ring().text().iter().filter(|byte| **byte == b'\n').count(), 10);
+    assert_eq!(log.plock_log().text().iter().filter(|byte| **byte == b'\n').count(), 10);
     let dump = String::from_utf8(log.dump()).unwrap();
     assert!(!dump.contains("read plock") && dump.contains("data purge 2\n"), "{dump}");
     assert_eq!(place.texts(), ["plock error"]);

@@ -43,3 +43,4 @@ pub(crate) use transfer::Barrier;
 
 pub use record::{FLAG_CLOSE, Holder, Mode, Op, PlockInfo, PlocksData, RANGE_END, TransferEntry};
 pub use resource::{Answer, Lock, Resource};
+pub use voice::PlockText;

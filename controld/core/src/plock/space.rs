@@ -16,7 +16,7 @@ use crate::plock::resources::Resources;
 use crate::plock::results::{Asked, Results};
 use crate::plock::transfer::{Outgoing, Progress, Saved};
 use crate::plock::voice::{Shown, Voice};
-use crate::plock::{Op, PlockInfo, PlockMeters};
+use crate::plock::{Op, PlockInfo, PlockMeters, PlockText};
 use crate::types::NodeId;
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -133,7 +133,7 @@ impl Plocks {
 
     /// A request of our kernel.
     pub(crate) fn request(&mut self, info: PlockInfo, voice: &Voice<'_>, out: &mut Out<'_>) {
-        voice.detail(format!("read plock {}", Shown(&info)), out);
+        voice.detail(PlockText::Read(info), out);
         if let Some((number, millis)) = self.read.one_more(out.now.mono) {
             let (seconds, millis) = (millis / 1000, millis % 1000);
             voice.detail(format!("plock_read_count {number} time {seconds}.{millis:03} s"), out);
@@ -258,7 +258,7 @@ impl Plocks {
     }
 
     fn hear_plock(&mut self, from: NodeId, info: &PlockInfo, voice: &Voice<'_>, out: &mut Out<'_>) {
-        voice.detail(format!("receive plock {}", Shown(info)), out);
+        voice.detail(PlockText::Received(*info), out);
         self.results.meters.received();
         if let Some((number, millis)) = self.received.one_more(out.now.mono) {
             let (seconds, millis) = (millis / 1000, millis % 1000);

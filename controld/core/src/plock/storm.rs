@@ -20,6 +20,7 @@ use crate::types::{
     ChangeSeq, GlobalId, Instant, LockspaceName, NodeId, Now, Version, WallSeconds,
 };
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
 const NODES: u32 = 4;
@@ -186,6 +187,7 @@ impl World {
                 }
                 Effect::PlockResult(info) => self.answered(id, &info),
                 Effect::LogPlock { level: Some(Level::Error), text, .. } => {
+                    let text = text.to_string();
                     // Such a daemon does not know that ownership has just ended.
                     let stray = kind.is_c() && text.ends_with("plock_ownership is off here");
                     let clash = text.starts_with("plock_ownership is 1 on one node");

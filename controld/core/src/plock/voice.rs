@@ -7,6 +7,7 @@ use crate::plock::{Mode, Op, PlockInfo};
 use crate::types::{GlobalId, Group, LockspaceName, NodeId, Version};
 use alloc::string::String;
 use core::fmt;
+use serde::{Serialize, Serializer};
 
 /// What the machines need to know of their lockspace and daemon.
 #[derive(Clone, Copy)]
@@ -27,22 +28,56 @@ impl Voice<'_> {
     }
 
     /// About a single lock: for the plock log alone.
-    pub(super) fn detail(&self, text: String, out: &mut Out<'_>) {
-        self.line(None, text, out);
+    pub(super) fn detail(&self, text: impl Into<PlockText>, out: &mut Out<'_>) {
+        self.line(None, text.into(), out);
     }
 
     /// For both logs.
     pub(super) fn debug(&self, text: String, out: &mut Out<'_>) {
-        self.line(Some(Level::Debug), text, out);
+        self.line(Some(Level::Debug), text.into(), out);
     }
 
     /// For both logs, and syslog.
     pub(super) fn error(&self, text: String, out: &mut Out<'_>) {
-        self.line(Some(Level::Error), text, out);
+        self.line(Some(Level::Error), text.into(), out);
     }
 
-    fn line(&self, level: Option<Level>, text: String, out: &mut Out<'_>) {
+    fn line(&self, level: Option<Level>, text: PlockText, out: &mut Out<'_>) {
         out.push(Effect::LogPlock { level, lockspace: self.lockspace.clone(), text });
+    }
+}
+
+/// The text of a line of the plock log. Hardly any is ever read, so those that every single lock causes are put into words
+/// only when somebody does: that cost more than the lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlockText {
+    /// Any other.
+    Words(String),
+    /// A request has come from the kernel.
+    Read(PlockInfo),
+    /// A request has come from the group.
+    Received(PlockInfo),
+}
+
+impl From<String> for PlockText {
+    fn from(words: String) -> Self {
+        Self::Words(words)
+    }
+}
+
+impl fmt::Display for PlockText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Words(words) => f.write_str(words),
+            Self::Read(info) => write!(f, "read plock {}", Shown(info)),
+            Self::Received(info) => write!(f, "receive plock {}", Shown(info)),
+        }
+    }
+}
+
+impl Serialize for PlockText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
