@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let inherited = kept_descriptors()?;
     let services = Services::connect(Duration::from_secs(5))?;
     println!("local {}", services.cfg().local_node()?);
-    let (handle, events) = start::<String>(services, Limits::default())?;
+    let (handle, events) = start::<String>(services, Limits::default(), || ())?;
     let gate = Arc::new(Gate::default());
     let reader_gate = Arc::clone(&gate);
     std::thread::spawn(move || {

@@ -7,6 +7,7 @@
 use crate::cluster::Cluster;
 use crate::feed::Feed;
 use crate::kernel::ready;
+use crate::process::priority;
 use crate::wire;
 use corosync::cfg::{ShutdownAnswer, ShutdownKind};
 use corosync::cmap::Cmap;
@@ -108,7 +109,7 @@ pub fn start(patience: Duration) -> Result<Started, CorosyncError> {
     let local = thread::retry(until, || services.cfg().local_node()).map_err(connect("cfg"))?;
     let local = NodeId::new(local).ok_or(CorosyncError::NoLocalNode)?;
     let configuration = read_configuration(&cmap, local, until)?;
-    let (handle, events) = thread::start(services, Limits::default())
+    let (handle, events) = thread::start(services, Limits::default(), priority::as_the_main_thread)
         .map_err(|source| CorosyncError::Thread { source })?;
     let incoming = Incoming::new(events).map_err(CorosyncError::Watch)?;
     Ok(Started { cluster: Corosync { handle: Some(handle) }, incoming, configuration })

@@ -40,6 +40,7 @@ pub enum Key {
     FenceAgentTimeout,
     ControlGroup,
     FlightRecorder,
+    Realtime,
 }
 
 /// What an option's value is.
@@ -181,6 +182,7 @@ pub const OPTIONS: &[Row] = &[
     row(Key::FenceAgentTimeout, ("fence_agent_timeout", None), Unsigned, Preset::Unsigned(300), AtStart, "seconds that a fence agent may run before it counts as failed"),
     row(Key::ControlGroup, ("control_group", None), Text, Preset::Text(""), AtStart, "group whose members may, besides root, send commands that change state"),
     row(Key::FlightRecorder, ("flight_recorder", None), Unsigned, Preset::Unsigned(1024), AtStart, "KiB of memory for a recording of what happens, 0 for none"),
+    row(Key::Realtime, ("realtime", None), Switch, ON, AtStart, "run before all that has no realtime priority"),
 ];
 
 impl Row {
@@ -283,7 +285,7 @@ mod tests {
     #[test]
     fn every_key_has_one_row_in_order() {
         assert!(OPTIONS.windows(2).all(|pair| pair[0].key < pair[1].key));
-        assert_eq!(OPTIONS.last().map(|row| row.key), Some(Key::FlightRecorder));
+        assert_eq!(OPTIONS.last().map(|row| row.key), Some(Key::Realtime));
         assert!(OPTIONS.iter().all(|row| row.key.row().long == row.long));
         let letters: Vec<char> = OPTIONS.iter().filter_map(|row| row.short).collect();
         assert_eq!(letters.len(), letters.iter().collect::<BTreeSet<_>>().len());
@@ -325,6 +327,7 @@ mod tests {
             "  --fence_agent_timeout <arg>\n        seconds that a fence agent may run before it counts as failed [300]\n\n  \
              --control_group <str>\n        group whose members may, besides root, send commands that change state []\n\n  \
              --flight_recorder <arg>\n        KiB of memory for a recording of what happens, 0 for none [1024]\n\n  \
+             --realtime 0|1\n        run before all that has no realtime priority [1]\n\n  \
              --check-config[=<path>]\n        check dlm.conf, report, then exit\n\n"
         );
     }

@@ -444,7 +444,7 @@ mod tests {
         settings.set_command_line(Key::DaemonDebug, Some(int(1)));
         settings.set_file(Key::LogDebug, int(1));
         settings.set_file(Key::PostJoinDelay, int(12));
-        let ours = "fence_agent_timeout=300\ncontrol_group=\nflight_recorder=1024\n";
+        let ours = "fence_agent_timeout=300\ncontrol_group=\nflight_recorder=1024\nrealtime=1\n";
         let from_file = include_str!("testdata/dump_config-c-4.2.0-file.txt");
         assert_eq!(settings.dump(), format!("{from_file}{ours}"));
         settings.set_config(b"log_debug=0 plock_debug=1 ");

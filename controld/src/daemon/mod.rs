@@ -10,6 +10,7 @@ use crate::config::{Config, Key, Report};
 use crate::control::{self, Access, Command, Published, Sources};
 use crate::driver::End;
 use crate::logging::{LogOptions, Logger};
+use crate::process::priority;
 use crate::service::{self, Mode, Readiness, Role, ServicePaths};
 use dlm_core::effect::{Level, LogLine};
 use dlm_core::options::Switch;
@@ -97,6 +98,14 @@ fn bind(config: &Config) -> Result<Sockets, control::ControlError> {
 }
 
 fn serve(config: Config, logger: &Logger, readiness: Readiness) -> u8 {
+    // First of all: the threads that work for this one follow it.
+    if config.settings().is_on(Key::Realtime)
+        && let Err(error) = priority::before_others()
+    {
+        logger.error(&format!(
+            "no realtime priority: {error}; a recovery may wait for other load (realtime=0 does without)"
+        ));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let (sockets, runtime) = match (bind(&config), runtime) {
         (Ok(sockets), Ok(runtime)) => (sockets, runtime),
@@ -112,7 +121,7 @@ fn serve(config: Config, logger: &Logger, readiness: Readiness) -> u8 {
         meters: meters.clone(),
         published: shown,
         debug_log: logger.ring(),
-        plock_log: logger.plock_ring(),
+        plock_log: logger.plock_log(),
         commands: commands.clone(),
         started: control::clock(),
         clock: control::clock,

@@ -17,6 +17,7 @@ use crate::kernel::error::KernelError;
 use crate::kernel::files::Files;
 use crate::kernel::ready;
 use crate::kernel::write::{Journal, Writer};
+use crate::process::priority;
 use dlm_core::effect::{KernelWrite, Lane, Level, LogLine};
 use dlm_core::event::{Event, Token};
 use dlm_core::options::Switch;
@@ -161,6 +162,7 @@ fn thread_name(lane: &Lane) -> String {
 
 /// A lane's thread: jobs in order until no more can come.
 fn run<F: Files>(lane: &Lane, writer: &Writer<F>, jobs: &Receiver<Job>, reports: &Reports) {
+    priority::as_the_main_thread();
     let alone = close_descriptors(&reports.wake);
     for job in jobs {
         let alone = alone.as_ref().map_err(|error| KernelError::Descriptors(copy_of(error)));

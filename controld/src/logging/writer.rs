@@ -5,6 +5,7 @@ use super::file::LogFile;
 use super::line::{Severity, render};
 use super::system::SystemLog;
 use super::{LogOptions, clock, now};
+use crate::process::priority;
 use dlm_core::types::LockspaceName;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -121,7 +122,7 @@ const TOGETHER_BYTES: usize = 16 << 10;
 
 /// Writes lines until nobody can send any more, or until it is told to finish and the queue is empty.
 pub(super) fn run(lines: &Receiver<Message>, progress: &Progress, options: LogOptions) {
-    give_way();
+    priority::give_way();
     let system = SystemLog::open(options.journal, options.syslog);
     let mut writer = Writer { file: LogFile::new(options.file), system, stderr: Vec::new() };
     loop {
@@ -151,15 +152,6 @@ pub(super) fn run(lines: &Receiver<Message>, progress: &Progress, options: LogOp
     }
     writer.flush();
     progress.finished();
-}
-
-/// A line must not take the processor from the loop that says it, on machines that have one processor: a batch thread does
-/// not run before others because it was woken. Without this the log is as complete, and a recovery slower.
-#[expect(unsafe_code, reason = "neither std nor nix has sched_setscheduler")]
-fn give_way() {
-    let parameters = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the call reads the parameters, which live until it returns; 0 is the calling thread.
-    let _refused = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) };
 }
 
 struct Writer {

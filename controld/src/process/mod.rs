@@ -2,9 +2,11 @@
 //!
 //! A program starts as from a shell of root and keeps nothing of the daemon: no descriptor, no ignored signal, no immunity
 //! from the kernel's OOM killer (spec/defects-and-latency.md items 87 and 90). It has a process group of its own, so that
-//! it can be ended with its children, and what it says is kept. `child` is what happens between fork and exec.
+//! it can be ended with its children, and what it says is kept. `child` is what happens between fork and exec. `priority`: whom the
+//! daemon's own threads run before.
 
 mod child;
+pub(crate) mod priority;
 
 use dlm_core::event::AgentOutcome;
 use nix::sys::signal::{Signal, killpg};

@@ -220,11 +220,15 @@ pub fn retry<T>(until: Instant, mut attempt: impl FnMut() -> Result<T>) -> Resul
     }
 }
 
-/// Start the thread.
+/// Start the thread; `begin` is the first that it does, such as taking a priority.
 ///
 /// # Errors
 /// [`Error::System`] where the operating system gives no descriptor or no thread.
-pub fn start<K: Key>(services: Services, limits: Limits) -> Result<(Handle<K>, Events<K>)> {
+pub fn start<K: Key>(
+    services: Services,
+    limits: Limits,
+    begin: impl FnOnce() + Send + 'static,
+) -> Result<(Handle<K>, Events<K>)> {
     let Services { cfg, quorum } = services;
     let own = Process { node: cfg.local_node()?, pid: std::process::id() };
     let cfg = Arc::new(cfg);
@@ -234,7 +238,10 @@ pub fn start<K: Key>(services: Services, limits: Limits) -> Result<(Handle<K>, E
     std::thread::Builder::new()
         .name("corosync".into())
         .stack_size(STACK_BYTES)
-        .spawn(move || worker.run())
+        .spawn(move || {
+            begin();
+            worker.run();
+        })
         .map_err(|error| Error::System {
             call: "thread creation",
             errno: nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or_default()),
