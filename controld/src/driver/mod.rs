@@ -97,6 +97,8 @@ pub struct Driver {
     /// What the last step says to the client that caused it.
     run_answer: Option<RunAnswer>,
     end: Option<End>,
+    /// Of the step that is being carried out; kept for its memory.
+    effects: Vec<Effect>,
     /// What queries show may have changed since it was published.
     changed: bool,
     /// So may what is counted of POSIX locks.
@@ -122,6 +124,7 @@ impl Driver {
             timeline: Timeline::default(),
             run_answer: None,
             end: None,
+            effects: Vec::new(),
             changed: true,
             plocks_changed: false,
             published: Instant::default(),
@@ -182,7 +185,7 @@ impl Driver {
     }
 
     fn step(&mut self, event: Event) {
-        let mut effects = Vec::new();
+        let mut effects = std::mem::take(&mut self.effects);
         let plocks_alone = concerns_plocks_alone(&event);
         self.changed |= !plocks_alone;
         self.plocks_changed |= plocks_alone;
@@ -191,7 +194,7 @@ impl Driver {
         self.outputs.recorder.begin(now, &event, &self.core);
         self.core.step(now, event, &mut effects);
         self.outputs.recorder.end(&effects);
-        for effect in effects {
+        for effect in effects.drain(..) {
             if let Effect::Timeline(moment) = &effect {
                 self.outputs.history.note(now.mono, moment);
             }
@@ -202,6 +205,7 @@ impl Driver {
             self.outputs.meters.effect(now.mono, &effect);
             self.carry_out(effect);
         }
+        self.effects = effects;
         self.outputs.meters.handled(now.mono, clock::now().mono);
     }
 
@@ -220,7 +224,7 @@ impl Driver {
             }
             Effect::PlockResult(info) => kernel.plock_result(&info),
             Effect::LogPlock { level, lockspace, text } => {
-                logger.plock(level, Some(&lockspace), &text);
+                logger.plock(level, Some(lockspace), text);
             }
             Effect::KillAgent(token) => self.children.agents.kill(token),
             Effect::Run(effect) => self.carry_out_run(effect),
