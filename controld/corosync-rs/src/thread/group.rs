@@ -9,6 +9,7 @@
 //! is the thread's, which may block. Of one connection's request side there is one user at a time: the sender under the
 //! lock while the queue is empty, the thread while it is not.
 
+use super::Backlog;
 use super::inbox::cost;
 use crate::cpg::{Cpg, GroupName, Process, Reason};
 use crate::error::{Error, Result};
@@ -151,6 +152,8 @@ struct Queue {
     requests: VecDeque<Request>,
     /// What the requests count, in bytes.
     waiting: usize,
+    /// Since when there is one; kept for people.
+    since: Option<Instant>,
     leave_asked: bool,
     retry: Retry,
     /// Own messages that corosync has taken and that have not come back.
@@ -188,6 +191,8 @@ impl Queue {
             let length = if let Request::Send(bytes) = &request { bytes.len() } else { 0 };
             self.waiting = self.waiting.saturating_sub(cost(length));
             self.requests.pop_front();
+            // The next one is waited for from now on: corosync takes something.
+            self.since = self.requests.front().map(|_| now);
             self.retry.reset();
             return Ok(Step::Taken);
         };
@@ -217,6 +222,7 @@ impl Queue {
             return Asked::Overflow;
         }
         self.waiting = waiting;
+        self.since = self.since.or_else(|| Some(Instant::now()));
         self.requests.push_back(request);
         Asked::Queued
     }
@@ -229,21 +235,31 @@ pub(super) struct Group<K> {
     pub(super) name: GroupName,
     /// Its place among all groups, in the order of the joins that were asked for.
     pub(super) rank: u64,
+    /// When its join was asked for.
+    made: Instant,
     cpg: OnceLock<Cpg>,
     queue: Mutex<Queue>,
 }
 
 impl<K> Group<K> {
-    pub(super) const fn new(key: K, name: GroupName, rank: u64) -> Self {
+    pub(super) fn new(key: K, name: GroupName, rank: u64) -> Self {
         let queue = Queue {
             stage: Stage::New,
             requests: VecDeque::new(),
             waiting: 0,
+            since: None,
             leave_asked: false,
             retry: Retry(None),
             on_their_way: 0,
         };
-        Self { key, name, rank, cpg: OnceLock::new(), queue: Mutex::new(queue) }
+        Self {
+            key,
+            name,
+            rank,
+            made: Instant::now(),
+            cpg: OnceLock::new(),
+            queue: Mutex::new(queue),
+        }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -298,6 +314,15 @@ impl<K> Group<K> {
     /// Corosync has taken everything.
     pub(super) fn is_settled(&self) -> bool {
         self.queue().requests.is_empty()
+    }
+
+    /// How many requests corosync has not taken, and since when it has taken none; a join that it has not taken counts.
+    pub(super) fn backlog(&self) -> Option<Backlog> {
+        let queue = self.queue();
+        let joining = matches!(queue.stage, Stage::New | Stage::Connected);
+        let requests = queue.requests.len().saturating_add(usize::from(joining));
+        let since = if joining { Some(self.made) } else { queue.since };
+        since.filter(|_| requests > 0).map(|since| Backlog { requests, since })
     }
 
     /// The connection, if there is one.
@@ -528,5 +553,22 @@ mod tests {
         assert_eq!(group.leave(1000), Asked::Refused);
         assert_eq!(group.send(vec![2], 1000), Asked::Refused);
         assert_eq!(group.queue().requests.len(), 2);
+    }
+
+    #[test]
+    fn what_corosync_has_not_taken_is_a_backlog_since_the_join_was_asked_for() {
+        let before = Instant::now();
+        let group = Group::new(1, GroupName::new(b"g").expect("a name"), 0);
+        let backlog = group.backlog().expect("the join");
+        assert_eq!(backlog.requests, 1);
+        assert!((before..=Instant::now()).contains(&backlog.since));
+        assert_eq!(group.send(vec![1], 1000), Asked::Queued);
+        assert_eq!(group.backlog(), Some(Backlog { requests: 2, ..backlog }));
+        group.queue().stage = Stage::Joined;
+        let sent = group.backlog().expect("a message");
+        assert_eq!(sent.requests, 1);
+        assert!(sent.since >= backlog.since);
+        group.queue().requests.clear();
+        assert_eq!(group.backlog(), None);
     }
 }

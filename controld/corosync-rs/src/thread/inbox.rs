@@ -2,7 +2,7 @@
 //! how much waits.
 
 use super::group::{Asked, Group};
-use super::{Connection, Event, Key, Limits, Loss, already_joined};
+use super::{Backlog, Connection, Event, Key, Limits, Loss, already_joined};
 use crate::cfg::ShutdownAnswer;
 use crate::cpg::GroupName;
 use crate::error::{Error, Result};
@@ -137,6 +137,16 @@ impl<K: Key> Shared<K> {
     fn wake(&self) {
         // Fails only where the counter is at its limit, and then the thread is awake anyway.
         let _already_awake = self.wake.write(1);
+    }
+
+    /// See [`super::Handle::backlog`].
+    pub(super) fn backlog(&self) -> Option<Backlog> {
+        let state = self.state();
+        let of_groups = state.groups.iter().filter_map(|group| group.backlog());
+        of_groups.reduce(|all, one| Backlog {
+            requests: all.requests.saturating_add(one.requests),
+            since: all.since.min(one.since),
+        })
     }
 
     /// Take a request of no group. After the end or a loss it goes nowhere.

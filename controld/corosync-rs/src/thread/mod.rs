@@ -249,6 +249,15 @@ pub fn start<K: Key>(
     Ok((Handle { shared, ended: false }, Events { reader }))
 }
 
+/// Joins, messages and leaves that corosync has not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many.
+    pub requests: usize,
+    /// Since when nothing moves in the group that has waited longest.
+    pub since: Instant,
+}
+
 /// Takes requests. Dropping it ends the thread as [`Handle::end`] does, leaving no other group than was asked for.
 #[derive(Debug)]
 pub struct Handle<K: Key> {
@@ -295,6 +304,12 @@ impl<K: Key> Handle<K> {
     #[must_use]
     pub fn retries(&self) -> Arc<AtomicU64> {
         self.shared.retries()
+    }
+
+    /// What corosync has not taken yet, if anything.
+    #[must_use]
+    pub fn backlog(&self) -> Option<Backlog> {
+        self.shared.backlog()
     }
 
     /// Ask for a node's addresses. Answered by [`Event::NodeAddresses`].
