@@ -145,6 +145,9 @@ impl Timeline {
     /// The end of a change names its beginning's nodes and cause.
     fn over(&mut self, name: &LockspaceName, mut told: Told, now: Instant) -> Told {
         let Some(change) = self.changes.remove(name) else { return told };
+        if let (Some(node), Some(cause)) = (&change.node, change.cause) {
+            told.text.push_str(&format!(", as {node} {cause}"));
+        }
         told.details.node = change.node;
         told.details.cause = change.cause;
         told.since(Some(change.began), now)
@@ -249,7 +252,7 @@ mod tests {
             timeline START from 2
             None timeline node 2 came back clean, and need not be fenced: Some("2") Some("fencing") None
             Some("fs") timeline withdraw of gfs2 answered: None None None
-            Some("fs") timeline kernel started with 1 2: Some("3") Some("failed") Some(3050)
+            Some("fs") timeline kernel started with 1 2, as 3 failed: Some("3") Some("failed") Some(3050)
             Some("fs") timeline released: None None None
         "#]]
         .assert_eq(&(lines.join("\n") + "\n"));
