@@ -153,7 +153,7 @@ pub(super) fn two_node_race(cluster: &Cluster) -> Result<()> {
 }
 
 /// Waits until the file system's lockspace stands still there and says what it waits for.
-fn waits_for(node: Node<'_>, what: &str) -> Result<()> {
+pub(super) fn waits_for(node: Node<'_>, what: &str) -> Result<()> {
     let command = format!("dlm_tool ls {FILE_SYSTEM} | grep -q '^new status  *wait {what}'");
     node.wait_for(&command, RECOVERY)?;
     Ok(())

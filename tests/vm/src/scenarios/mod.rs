@@ -12,6 +12,7 @@ mod recording;
 mod runner;
 mod settings;
 mod storage;
+mod tools;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,7 +57,7 @@ impl std::fmt::Debug for Scenario {
 }
 
 /// All scenarios. Those on the same kind of cluster stand together, so that they share its boot.
-pub const ALL: [Scenario; 32] = [
+pub const ALL: [Scenario; 33] = [
     scenario("mount", "three nodes share a file system", three, basics::mount),
     scenario(
         "leave",
@@ -229,6 +230,12 @@ pub const ALL: [Scenario; 32] = [
         failures::five,
     ),
     scenario("mixed", "one C daemon and two of ours are one cluster", mixed, basics::kill),
+    scenario(
+        "tools",
+        "dlm_tool and library print what Debian's print, to the byte, of C daemons and of ours",
+        with_our_tool,
+        tools::tools,
+    ),
 ];
 
 /// The line of dlm.conf that lets one node own the locks of a file that it alone uses.
@@ -315,6 +322,12 @@ fn no_fencing(under_test: &UnderTest) -> Option<Options> {
 fn five(under_test: &UnderTest) -> Option<Options> {
     let base = base(under_test);
     Some(Options { nodes: 5, token: base.token.max(Duration::from_secs(6)), ..base })
+}
+
+/// The tool has to be ours; with a daemon of ours there is a C daemon beside it.
+fn with_our_tool(under_test: &UnderTest) -> Option<Options> {
+    under_test.tool.as_ref()?;
+    mixed(under_test).or_else(|| three(under_test))
 }
 
 /// The C daemon has the lowest id, so that it fences; it is the stricter peer.

@@ -254,7 +254,7 @@ fn crowd(cluster: &Cluster, processes: u32, locks: u32) -> Result<()> {
     Ok(())
 }
 
-fn actors<'a, const COUNT: usize>(
+pub(super) fn actors<'a, const COUNT: usize>(
     cluster: &'a Cluster,
     mark: &str,
     nodes: [u8; COUNT],
@@ -266,7 +266,7 @@ fn actors<'a, const COUNT: usize>(
     actors.try_into().ok().context("an actor for each node")
 }
 
-fn expect(answer: &str, wanted: &str) -> Result<()> {
+pub(super) fn expect(answer: &str, wanted: &str) -> Result<()> {
     ensure!(answer == wanted, "the answer was {answer}, not {wanted}");
     Ok(())
 }

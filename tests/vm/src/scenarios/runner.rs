@@ -87,7 +87,7 @@ fn run_one(
     attempt: u32,
 ) -> Result<Outcome> {
     let Some(options) = (scenario.options)(under_test) else {
-        println!("skip {:16} needs a daemon of ours (--daemon PATH)", scenario.name);
+        println!("skip {:16} needs programs of ours (--daemon PATH, --tool PATH)", scenario.name);
         return Ok(Outcome::Skipped);
     };
     let begin = Instant::now();
