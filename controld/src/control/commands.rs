@@ -1,11 +1,13 @@
 //! The command socket: any number of requests on a connection, each becoming a [`Command`] for the driver.
 
+use super::complaints::Complaints;
 use super::listener::{self, Rooms, Served};
 use super::peer::{Access, Peer, Trust};
 use super::request::{self, BadOrder, EchoedName, HEADER_BYTES, Order, PAYLOAD_HARD_MAX};
 use super::{Command, Meters, answer};
 use dlmcontrol::proto::{self, Header, NAME_LEN, errno};
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -30,7 +32,7 @@ pub async fn serve_commands(
     meters: Meters,
 ) {
     let refused = Arc::new(Mutex::new(BTreeSet::new()));
-    let served = Orders { commands, refused };
+    let served = Orders { commands, refused, complaints: Complaints::default() };
     listener::serve(listener, access, Rooms::commands(meters.clients()), served).await;
 }
 
@@ -39,6 +41,7 @@ struct Orders {
     commands: mpsc::Sender<Command>,
     /// Who was refused before.
     refused: Arc<Mutex<BTreeSet<u32>>>,
+    complaints: Complaints,
 }
 
 /// What happens to a connection after a request.
@@ -62,12 +65,12 @@ impl Served for Orders {
 impl Orders {
     /// One request from beginning to end.
     async fn request(&self, stream: &mut UnixStream, peer: Peer) -> Next {
-        let Some((header, payload)) = receive(stream, peer).await else {
+        let Some((header, payload)) = self.receive(stream, peer).await else {
             return Next::Close;
         };
         let (reply, next) = match Order::parse(&header, &payload) {
             Ok(order) => self.carry_out(order).await,
-            Err(bad) => reject(&bad, peer),
+            Err(bad) => self.reject(&bad, peer),
         };
         let Some(reply) = reply else {
             return next;
@@ -80,7 +83,7 @@ impl Orders {
 
     /// Refuses one request of a client that may send none, and ends the connection.
     async fn refuse(&self, stream: &mut UnixStream, peer: Peer) {
-        let Some((header, _)) = receive(stream, peer).await else {
+        let Some((header, _)) = self.receive(stream, peer).await else {
             return;
         };
         let command = proto::Command::from_number(header.command);
@@ -143,49 +146,58 @@ impl Orders {
     }
 }
 
-/// The next request. A client may be silent between requests for as long as it likes, as file systems are; a request
-/// that has begun must be complete in time. `None`: the connection is at its end, or of no use.
-async fn receive(stream: &mut UnixStream, peer: Peer) -> Option<(Header, Vec<u8>)> {
-    let mut bytes = [0; HEADER_BYTES];
-    *bytes.first_mut()? = stream.read_u8().await.ok()?;
-    let (uid, pid) = (peer.uid, peer.pid);
-    let complete = async {
-        stream.read_exact(bytes.get_mut(1..)?).await.ok()?;
-        let (header, length) = match request::header(&bytes) {
-            Ok(parts) => parts,
-            Err(error) => {
-                tracing::debug!(uid, pid, "command socket: {error}");
+impl Orders {
+    /// The next request. A client may be silent between requests for as long as it likes, as file systems are; a request
+    /// that has begun must be complete in time. `None`: the connection is at its end, or of no use.
+    async fn receive(&self, stream: &mut UnixStream, peer: Peer) -> Option<(Header, Vec<u8>)> {
+        let mut bytes = [0; HEADER_BYTES];
+        *bytes.first_mut()? = stream.read_u8().await.ok()?;
+        let complete = async {
+            stream.read_exact(bytes.get_mut(1..)?).await.ok()?;
+            let (header, length) = match request::header(&bytes) {
+                Ok(parts) => parts,
+                Err(error) => {
+                    self.complain(peer, &error);
+                    return None;
+                }
+            };
+            if length > PAYLOAD_HARD_MAX {
+                self.complain(peer, &format_args!("{length} bytes announced, too many"));
                 return None;
             }
+            let mut payload = vec![0; length];
+            stream.read_exact(&mut payload).await.ok()?;
+            Some((header, payload))
         };
-        if length > PAYLOAD_HARD_MAX {
-            tracing::debug!(uid, pid, "command socket: {length} bytes announced, too many");
-            return None;
+        let received = timeout(REQUEST_MAX, complete).await;
+        if received.is_err() {
+            self.complain(peer, &"half a request, dropped");
         }
-        let mut payload = vec![0; length];
-        stream.read_exact(&mut payload).await.ok()?;
-        Some((header, payload))
-    };
-    let received = timeout(REQUEST_MAX, complete).await;
-    if received.is_err() {
-        tracing::debug!(uid, pid, "command socket: half a request, dropped");
+        received.ok().flatten()
     }
-    received.ok().flatten()
-}
 
-/// What a bad request leads to: a log line, and a reply where the protocol has one.
-fn reject(bad: &BadOrder, peer: Peer) -> (Option<Vec<u8>>, Next) {
-    let (uid, pid) = (peer.uid, peer.pid);
-    tracing::error!(uid, pid, "process_connection {bad}");
-    match bad {
-        BadOrder::RunStart { result, .. } => {
-            let header = Header { data: *result, ..Header::new(proto::Command::RunStart) };
-            (Some(answer::framed(header, &[])), Next::Close)
+    fn complain(&self, Peer { uid, pid, .. }: Peer, what: &dyn Display) {
+        if let Some(left_out) = self.complaints.admit() {
+            tracing::debug!(uid, pid, "command socket: {what}{left_out}");
         }
-        BadOrder::Unknown(_)
-        | BadOrder::Unregister
-        | BadOrder::FenceAckNode(_)
-        | BadOrder::ConfigLength(_) => (None, Next::Stay),
+    }
+
+    /// What a bad request leads to: a log line, and a reply where the protocol has one.
+    fn reject(&self, bad: &BadOrder, peer: Peer) -> (Option<Vec<u8>>, Next) {
+        if let Some(left_out) = self.complaints.admit() {
+            let (uid, pid) = (peer.uid, peer.pid);
+            tracing::error!(uid, pid, "process_connection {bad}{left_out}");
+        }
+        match bad {
+            BadOrder::RunStart { result, .. } => {
+                let header = Header { data: *result, ..Header::new(proto::Command::RunStart) };
+                (Some(answer::framed(header, &[])), Next::Close)
+            }
+            BadOrder::Unknown(_)
+            | BadOrder::Unregister
+            | BadOrder::FenceAckNode(_)
+            | BadOrder::ConfigLength(_) => (None, Next::Stay),
+        }
     }
 }
 

@@ -23,6 +23,7 @@
 mod answer;
 mod clients;
 mod commands;
+mod complaints;
 mod history;
 mod listener;
 mod log_ring;

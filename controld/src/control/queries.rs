@@ -3,6 +3,7 @@
 //! does not answer in time (it never blocks) leaves them with the state that it published last, and the document says how old
 //! that is.
 
+use super::complaints::Complaints;
 use super::listener::{self, Rooms, Served};
 use super::peer::{Access, Peer, Trust};
 use super::request::{self, EchoedName, HEADER_BYTES, Query};
@@ -14,6 +15,7 @@ use dlm_core::types::{Instant as Moment, LockspaceName};
 use dlmcontrol::proto;
 use dlmcontrol::state::{Meters as Document, Time};
 use nix::time::{ClockId, clock_gettime};
+use std::fmt::Display;
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
 use std::thread;
@@ -107,7 +109,8 @@ pub async fn serve_queries(listener: UnixListener, sources: Sources) {
     // Everybody may ask; root is counted apart so that nobody else can keep it out.
     let access = Access::root_only();
     let texts = Arc::new(Semaphore::new(TEXTS_MAX));
-    let queries = Queries { sources: Arc::new(sources), texts, newest: Arc::default() };
+    let (newest, complaints) = (Arc::default(), Complaints::default());
+    let queries = Queries { sources: Arc::new(sources), texts, newest, complaints };
     let rooms = Rooms::queries(queries.sources.meters.clients());
     listener::serve(listener, access, rooms, queries).await;
 }
@@ -117,6 +120,7 @@ struct Queries {
     sources: Arc<Sources>,
     texts: Arc<Semaphore>,
     newest: Arc<Mutex<Newest>>,
+    complaints: Complaints,
 }
 
 /// The last question to the driver.
@@ -233,7 +237,7 @@ impl Queries {
 
 impl Served for Queries {
     async fn client(self, mut stream: UnixStream, peer: Peer) {
-        let Ok(Some(query)) = timeout(CLIENT_MAX, read(&mut stream, peer)).await else {
+        let Ok(Some(query)) = timeout(CLIENT_MAX, self.read(&mut stream, peer)).await else {
             return;
         };
         let _permit = self.text_permit(&query, peer).await;
@@ -245,23 +249,30 @@ impl Served for Queries {
     }
 }
 
-/// The request; `None` where there is none that could be answered. A payload is not read: no query has one.
-async fn read(stream: &mut UnixStream, peer: Peer) -> Option<Query> {
-    let mut bytes = [0; HEADER_BYTES];
-    stream.read_exact(&mut bytes).await.ok()?;
-    let header = match request::header(&bytes) {
-        Ok((header, _)) => header,
-        Err(error) => {
-            tracing::debug!(uid = peer.uid, pid = peer.pid, "query socket: {error}");
-            return None;
+impl Queries {
+    /// The request; `None` where there is none that could be answered. A payload is not read: no query has one.
+    async fn read(&self, stream: &mut UnixStream, peer: Peer) -> Option<Query> {
+        let mut bytes = [0; HEADER_BYTES];
+        stream.read_exact(&mut bytes).await.ok()?;
+        let header = match request::header(&bytes) {
+            Ok((header, _)) => header,
+            Err(error) => {
+                self.complain(peer, &error);
+                return None;
+            }
+        };
+        let query = Query::parse(&header);
+        if query.is_none() {
+            self.complain(peer, &format_args!("unknown command {}", header.command));
         }
-    };
-    let query = Query::parse(&header);
-    if query.is_none() {
-        let number = header.command;
-        tracing::debug!(uid = peer.uid, pid = peer.pid, "query socket: unknown command {number}");
+        query
     }
-    query
+
+    fn complain(&self, Peer { uid, pid, .. }: Peer, what: &dyn Display) {
+        if let Some(left_out) = self.complaints.admit() {
+            tracing::debug!(uid, pid, "query socket: {what}{left_out}");
+        }
+    }
 }
 
 fn log(text: &[u8]) -> Vec<u8> {
