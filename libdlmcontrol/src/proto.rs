@@ -95,11 +95,13 @@ pub enum Command {
     History = 1002,
     /// The flight recorder's recording; of this daemon alone, on the command socket. A C daemon does not answer.
     RecordSave = 1003,
+    /// As [`Command::DumpPlocks`], from the line whose number is in `option` on; of this daemon alone.
+    PlocksFrom = 1004,
 }
 
 impl Command {
     /// All commands, in the order of their numbers.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::DumpDebug,
         Self::DumpPlocks,
         Self::LockspaceInfo,
@@ -122,6 +124,7 @@ impl Command {
         Self::State,
         Self::History,
         Self::RecordSave,
+        Self::PlocksFrom,
     ];
 
     /// The command of a number, `None` where there is none.
@@ -166,6 +169,7 @@ impl Command {
             Self::State => "state",
             Self::History => "history",
             Self::RecordSave => "record_save",
+            Self::PlocksFrom => "plocks_from",
         }
     }
 }

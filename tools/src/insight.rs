@@ -37,7 +37,7 @@ impl Tool<'_> {
             Command::LogPlock => self.lines(client.dump_log_plock()),
             Command::RunList => self.lines(client.dump_run()),
             Command::Plocks(name) => {
-                let known = client.dump_plocks(name).map(|plocks| (plocks.result, plocks.text));
+                let known = client.all_plocks(name).map(|plocks| (plocks.result, plocks.text));
                 self.shown(known, |(result, text)| {
                     (*result != -proto::errno::ENOENT).then(|| json::lines(text))
                 })

@@ -181,7 +181,7 @@ impl Tool<'_> {
     }
 
     fn plocks(&mut self, name: &[u8]) -> io::Result<u8> {
-        if let Ok(plocks) = self.environment.client.dump_plocks(cut(name, NAME_LEN)) {
+        if let Ok(plocks) = self.environment.client.all_plocks(cut(name, NAME_LEN)) {
             self.out.write_all(proto::until_nul(&plocks.text))?;
         }
         Ok(0)

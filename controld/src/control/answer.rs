@@ -29,7 +29,7 @@ pub(crate) fn state(query: &Query, state: &Clocked<'_>) -> Option<Vec<u8>> {
         Query::Status => status(state),
         Query::DumpDebug
         | Query::DumpLogPlock
-        | Query::DumpPlocks(_)
+        | Query::DumpPlocks { .. }
         | Query::State
         | Query::History => {
             return None;
@@ -50,8 +50,8 @@ pub(crate) fn dump(command: Command, text: &[u8]) -> Vec<u8> {
 }
 
 /// POSIX locks of a lockspace, as many lines as the C library has room for; `None`: there is no such lockspace.
-pub(crate) fn plocks(name: &EchoedName, text: Option<&str>) -> Vec<u8> {
-    let mut header = Header { name: name.0, ..Header::new(Command::DumpPlocks) };
+pub(crate) fn plocks(command: Command, name: &EchoedName, text: Option<&str>) -> Vec<u8> {
+    let mut header = Header { name: name.0, ..Header::new(command) };
     let text = text.map(str::as_bytes);
     header.data = match text {
         None => -errno::ENOENT,

@@ -215,6 +215,7 @@ fn denial(command: proto::Command, request: &Header) -> Option<Vec<u8>> {
         C::RunCheck => Some(run_check(None, -errno::EPERM)),
         C::DumpDebug
         | C::DumpPlocks
+        | C::PlocksFrom
         | C::LockspaceInfo
         | C::NodeInfo
         | C::Lockspaces

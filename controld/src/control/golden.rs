@@ -238,8 +238,8 @@ fn dumps_have_the_header_of_the_first_of_them() {
 #[test]
 fn plocks_name_their_lockspace() {
     let of = |query: &Query, text: Option<&[u8]>| match query {
-        Query::DumpPlocks(name) => {
-            answer::plocks(name, text.map(|text| std::str::from_utf8(text).unwrap()))
+        Query::DumpPlocks { command, name, .. } => {
+            answer::plocks(*command, name, text.map(|text| std::str::from_utf8(text).unwrap()))
         }
         other => unreachable!("{other:?}"),
     };
@@ -277,7 +277,7 @@ fn plocks_read_as_those_of_the_c_daemon() {
         pending: Vec::new(),
     };
     let captured = exchanges("locks-plocks_fs").remove(0);
-    assert_eq!(plocks_text([resource]).as_bytes(), &captured.answered[HEADER_BYTES..]);
+    assert_eq!(plocks_text([resource], 0).as_bytes(), &captured.answered[HEADER_BYTES..]);
 }
 
 fn order(file: &str) -> Order {

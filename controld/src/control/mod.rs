@@ -146,6 +146,8 @@ pub enum Command {
     DumpPlocks {
         /// Whose.
         lockspace: LockspaceName,
+        /// Lines to leave out at the beginning.
+        skip: usize,
         /// [`plocks_text`]; `None`: no such lockspace.
         reply: oneshot::Sender<Option<String>>,
     },

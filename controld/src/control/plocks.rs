@@ -4,13 +4,21 @@ use dlm_core::plock::{Mode, PlockResource, TransferEntry};
 use dlmcontrol::proto::DUMP_MAX;
 use std::fmt::Write as _;
 
-/// A line for each lock, and for each resource without any. Ends behind [`DUMP_MAX`] bytes, which tells the reply that it
-/// is cut: old libraries have no room for more.
+/// A line for each lock, and for each resource without any, but for the first `skip` lines. Ends behind [`DUMP_MAX`] bytes,
+/// which tells the reply that it is cut: old libraries have no room for more, and the daemon's loop does nothing else
+/// meanwhile.
 #[must_use]
-pub fn plocks_text(resources: impl IntoIterator<Item = PlockResource>) -> String {
+pub fn plocks_text(resources: impl IntoIterator<Item = PlockResource>, skip: usize) -> String {
     let mut text = String::new();
+    let mut skip = skip;
     for resource in resources {
-        append(&resource, &mut text);
+        let lines = resource.entries.len().saturating_add(resource.pending.len()).max(1);
+        if lines <= skip {
+            skip = skip.saturating_sub(lines);
+            continue;
+        }
+        append(&resource, skip, &mut text);
+        skip = 0;
         if text.len() > DUMP_MAX {
             break;
         }
@@ -18,7 +26,7 @@ pub fn plocks_text(resources: impl IntoIterator<Item = PlockResource>) -> String
     text
 }
 
-fn append(resource: &PlockResource, text: &mut String) {
+fn append(resource: &PlockResource, skip: usize, text: &mut String) {
     let PlockResource { number, owner, unused_millis, entries, pending } = resource;
     if entries.is_empty() && pending.is_empty() {
         // Writing to a String cannot fail.
@@ -27,7 +35,7 @@ fn append(resource: &PlockResource, text: &mut String) {
     let granted_and_waiting =
         entries.iter().map(|entry| (entry, if entry.waiter { " WAITING" } else { "" }));
     let pending = pending.iter().map(|entry| (entry, " PENDING"));
-    for (entry, state) in granted_and_waiting.chain(pending) {
+    for (entry, state) in granted_and_waiting.chain(pending).skip(skip) {
         let TransferEntry { start, end, holder, pid, mode, .. } = entry;
         let mode = match mode {
             Mode::Read => "RD",
@@ -69,7 +77,7 @@ mod tests {
         };
         let nobody = PlockResource { owner: 0, ..resource(u64::MAX, Vec::new()) };
         assert_eq!(
-            plocks_text([first, nobody]),
+            plocks_text([first, nobody], 0),
             "79937 WR 20-29 nodeid 2 pid 315 owner ff110000049c0580 rown -1\n\
              79937 RD 0-9 nodeid 2 pid 315 owner ff110000049c0580 rown -1 WAITING\n\
              79937 WR 5-14 nodeid 2 pid 315 owner ff110000049c0580 rown -1 PENDING\n\
@@ -81,9 +89,27 @@ mod tests {
     fn a_text_ends_soon_behind_what_fits() {
         let many = vec![entry(0, Mode::Read, false); 20_000];
         let few = |number| resource(number, vec![entry(0, Mode::Read, false)]);
-        for text in [plocks_text([resource(1, many), few(2)]), plocks_text((0..20_000).map(few))] {
+        for text in
+            [plocks_text([resource(1, many), few(2)], 0), plocks_text((0..20_000).map(few), 0)]
+        {
             assert!((DUMP_MAX..DUMP_MAX + 200).contains(&text.len()), "{}", text.len());
             assert!(text.ends_with('\n'));
+        }
+    }
+
+    #[test]
+    fn parts_from_any_line_on_make_the_whole() {
+        let entry = |start| entry(start, Mode::Read, false);
+        let all = || {
+            let waits = PlockResource { pending: vec![entry(7)], ..resource(3, vec![entry(8)]) };
+            [resource(1, vec![entry(1), entry(2), entry(3)]), resource(2, Vec::new()), waits]
+        };
+        let whole = plocks_text(all(), 0);
+        let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+        assert_eq!(lines.len(), 6);
+        for skip in 0..8 {
+            let rest = lines.get(skip..).unwrap_or_default().concat();
+            assert_eq!(plocks_text(all(), skip), rest, "{skip}");
         }
     }
 }

@@ -206,7 +206,9 @@ impl Queries {
             // C answers both with the number of the first.
             Query::DumpDebug => Some(log(&sources.debug_log.text())),
             Query::DumpLogPlock => Some(log(&sources.plock_log.text())),
-            Query::DumpPlocks(name) => plocks(name, sources).await,
+            Query::DumpPlocks { command, name, skip } => {
+                plocks(*command, name, *skip, sources).await
+            }
             Query::History => {
                 let history = sources.history.document((sources.clock)());
                 answer::document(proto::Command::History, &history)
@@ -281,15 +283,20 @@ fn log(text: &[u8]) -> Vec<u8> {
 
 /// Asks the driver, which is alone to know. A driver that does not answer in time leaves the query unanswered; all other
 /// queries go on.
-async fn plocks(name: &EchoedName, sources: &Sources) -> Option<Vec<u8>> {
+async fn plocks(
+    command: proto::Command,
+    name: &EchoedName,
+    skip: usize,
+    sources: &Sources,
+) -> Option<Vec<u8>> {
     let Some(lockspace) = LockspaceName::new(name.bytes()) else {
-        return Some(answer::plocks(name, None));
+        return Some(answer::plocks(command, name, None));
     };
     let (reply, answered) = oneshot::channel();
     let ask = async {
-        sources.commands.send(Command::DumpPlocks { lockspace, reply }).await.ok()?;
+        sources.commands.send(Command::DumpPlocks { lockspace, skip, reply }).await.ok()?;
         answered.await.ok()
     };
     let text = timeout(CLIENT_MAX, ask).await.ok().flatten()?;
-    Some(answer::plocks(name, text.as_deref()))
+    Some(answer::plocks(command, name, text.as_deref()))
 }

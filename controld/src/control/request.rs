@@ -38,7 +38,12 @@ pub(crate) enum Query {
     DumpLogPlock,
     DumpConfig,
     DumpRun,
-    DumpPlocks(EchoedName),
+    /// `command`: whose answer it is. `skip`: lines to leave out.
+    DumpPlocks {
+        command: proto::Command,
+        name: EchoedName,
+        skip: usize,
+    },
     LockspaceInfo(EchoedName),
     NodeInfo {
         name: EchoedName,
@@ -69,7 +74,11 @@ impl Query {
         let positive = usize::try_from(header.data).ok().filter(|max| *max > 0);
         Some(match C::from_number(header.command)? {
             C::DumpDebug => Self::DumpDebug,
-            C::DumpPlocks => Self::DumpPlocks(name),
+            command @ C::DumpPlocks => Self::DumpPlocks { command, name, skip: 0 },
+            command @ C::PlocksFrom => {
+                let skip = usize::try_from(header.option).unwrap_or(usize::MAX);
+                Self::DumpPlocks { command, name, skip }
+            }
             C::LockspaceInfo => Self::LockspaceInfo(name),
             C::NodeInfo => Self::NodeInfo { name, node: header.data },
             C::Lockspaces => Self::Lockspaces { max: positive },
@@ -103,7 +112,7 @@ impl Query {
         match self {
             Self::DumpDebug
             | Self::DumpLogPlock
-            | Self::DumpPlocks(_)
+            | Self::DumpPlocks { .. }
             | Self::State
             | Self::History => true,
             Self::DumpConfig
@@ -170,6 +179,7 @@ impl Order {
             C::FsUnregister => Err(BadOrder::Unregister),
             C::DumpDebug
             | C::DumpPlocks
+            | C::PlocksFrom
             | C::LockspaceInfo
             | C::NodeInfo
             | C::Lockspaces

@@ -269,8 +269,9 @@ impl Driver {
             Command::RunCheck { uuid, flags, reply } => {
                 let _ = reply.send(self.run_check(&uuid, flags));
             }
-            Command::DumpPlocks { lockspace, reply } => {
-                let _ = reply.send(self.core.plocks(&lockspace).map(plocks_text));
+            Command::DumpPlocks { lockspace, skip, reply } => {
+                let locks = self.core.plocks(&lockspace);
+                let _ = reply.send(locks.map(|locks| plocks_text(locks, skip)));
             }
         }
     }

@@ -59,14 +59,44 @@ impl Client {
         self.dump(Command::DumpRun)
     }
 
-    /// POSIX locks of a lockspace. An unknown lockspace is no error here, as the C library has it: see
+    /// POSIX locks of a lockspace, all of them: where the daemon has more than goes into one answer, it is asked for the
+    /// rest, so that locks which come and go meanwhile may be missing or there twice. Of a C daemon, as
+    /// [`Client::dump_plocks`].
+    ///
+    /// # Errors
+    /// Name, connection or answer.
+    pub fn all_plocks(&self, lockspace: &[u8]) -> Result<Plocks> {
+        let mut all = self.dump_plocks(lockspace)?;
+        while all.result == -proto::errno::ENOSPC && all.text.len() < DOCUMENT_MAX {
+            let lines = all.text.iter().filter(|byte| **byte == b'\n').count();
+            let from = u32::try_from(lines).unwrap_or(u32::MAX);
+            let request = named(Command::PlocksFrom, lockspace)?;
+            let more = match self.plocks(&Header { option: from, ..request }) {
+                Err(error) if error.is_unknown_command() => break,
+                more => more?,
+            };
+            if more.text.is_empty() {
+                // They were taken back meanwhile.
+                all.result = 0;
+                break;
+            }
+            all.text.extend(more.text);
+            all.result = more.result;
+        }
+        Ok(all)
+    }
+
+    /// POSIX locks of a lockspace, as many as go into one answer. An unknown lockspace is no error here, as the C library has it: see
     /// [`Plocks::result`].
     ///
     /// # Errors
     /// Name, connection or answer.
     pub fn dump_plocks(&self, lockspace: &[u8]) -> Result<Plocks> {
-        let request = named(Command::DumpPlocks, lockspace)?;
-        let mut connection = self.query(&request)?;
+        self.plocks(&named(Command::DumpPlocks, lockspace)?)
+    }
+
+    fn plocks(&self, request: &Header) -> Result<Plocks> {
+        let mut connection = self.query(request)?;
         let reply = connection.header()?;
         let text = connection.payload(&reply, proto::DUMP_MAX, "text")?;
         Ok(Plocks { text, result: reply.data })
