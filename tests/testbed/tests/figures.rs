@@ -5,18 +5,24 @@ mod daemons;
 
 use daemons::{join, programs, start};
 use dlmcontrol::Client;
+use dlmcontrol::proto::{self, Header, QUERY_SOCKET};
 use dlmcontrol::state::{Lockspace, LockspaceState, State};
+use std::io::{Read as _, Write as _};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use testbed::lab::{Lab, PATIENCE};
 use testbed::live::Options;
+use zerocopy::IntoBytes as _;
 
 /// The node that is asked.
 const NODE: u32 = 1;
 
-/// Clients of the flood: enough to keep one another's places filled.
-const FLOODING: usize = 4;
+/// Threads of the flood, and connections that each has at a time.
+const FLOODING: usize = 2;
+const AT_ONCE: usize = 32;
 
 fn lab() -> Lab {
     let options = Options { nodes: 3, seed: 1, token: Duration::from_millis(300) };
@@ -124,38 +130,87 @@ fn changes(lab: &Lab, rounds: u32) -> Duration {
     Duration::from_micros(after.sum_us - before.sum_us) / count
 }
 
+/// Queries by as little of a client as there can be: what is measured is the daemon.
+struct Flood<'a> {
+    lab: &'a Lab,
+    over: AtomicBool,
+    answered: AtomicU64,
+    begin: Instant,
+}
+
+impl<'a> Flood<'a> {
+    const PER_SECOND: u64 = 10_000;
+
+    fn new(lab: &'a Lab) -> Self {
+        let (over, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { lab, over, answered, begin: Instant::now() }
+    }
+
+    /// Connects, asks and reads on several connections at a time, for as many switches of processes as can be saved.
+    fn ask(&self) {
+        let address = SocketAddr::from_abstract_name(QUERY_SOCKET).unwrap();
+        let request = Header::new(proto::Command::DumpStatus);
+        let mut answer = Vec::new();
+        while !self.over.load(Ordering::Relaxed) {
+            let due = self.begin.elapsed().as_millis() * u128::from(Self::PER_SECOND) / 1000;
+            // No faster than wanted: what is left of the machine is the cluster's.
+            if u128::from(self.answered.load(Ordering::Relaxed)) > due {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            let mut clients: Vec<UnixStream> =
+                (0..AT_ONCE).map(|_| UnixStream::connect_addr(&address).unwrap()).collect();
+            for client in &mut clients {
+                client.write_all(request.as_bytes()).unwrap();
+            }
+            for client in &mut clients {
+                answer.clear();
+                client.read_to_end(&mut answer).unwrap();
+                assert!(answer.len() > size_of::<Header>(), "{} bytes", answer.len());
+            }
+            self.answered.fetch_add(u64::try_from(AT_ONCE).unwrap(), Ordering::Relaxed);
+        }
+    }
+
+    /// What `during` gives while the flood goes on; with the queries that were answered in a second, and what one took of
+    /// the daemon's processor time, all else that the daemon did meanwhile included.
+    fn during<T>(self, during: impl FnOnce() -> T) -> (T, u64, Duration) {
+        let before = cpu_us(&state(self.lab));
+        let given = std::thread::scope(|scope| {
+            for _ in 0..FLOODING {
+                scope.spawn(|| self.lab.in_network(NODE, || self.ask()).unwrap());
+            }
+            let given = during();
+            self.over.store(true, Ordering::Relaxed);
+            given
+        });
+        let lasted = u64::try_from(self.begin.elapsed().as_millis()).unwrap();
+        let answered = self.answered.load(Ordering::Relaxed);
+        let cpu = Duration::from_micros((cpu_us(&state(self.lab)) - before) / answered.max(1));
+        (given, answered * 1000 / lasted, cpu)
+    }
+}
+
 #[test]
 #[ignore = "a figure of release builds: make bench-queries"]
 fn flood_of_queries_adds_less_than_5_ms_to_a_change() {
-    const ROUNDS: u32 = 20;
-    const PER_SECOND: u64 = 10_000;
+    const TIMES: usize = 7;
+    const ROUNDS: u32 = 10;
     let mut lab = lab();
     join(&mut lab, 3, "fs");
-    let calm = changes(&lab, ROUNDS);
-    let (over, asked) = (AtomicBool::new(false), AtomicU64::new(0));
-    let begin = Instant::now();
-    let due = || begin.elapsed().as_nanos() * u128::from(PER_SECOND) / 1_000_000_000;
-    let flood = || {
-        while !over.load(Ordering::Relaxed) {
-            // No faster than wanted: what is left of the machine is the cluster's.
-            if u128::from(asked.load(Ordering::Relaxed)) > due() {
-                std::thread::yield_now();
-                continue;
-            }
-            assert!(!Client::new().status().unwrap().is_empty());
-            asked.fetch_add(1, Ordering::Relaxed);
-        }
-    };
-    let flooded = std::thread::scope(|scope| {
-        for _ in 0..FLOODING {
-            scope.spawn(|| lab.in_network(NODE, flood).unwrap());
-        }
-        let flooded = changes(&lab, ROUNDS);
-        over.store(true, Ordering::Relaxed);
-        flooded
-    });
-    let rate = u128::from(asked.load(Ordering::Relaxed)) * 1000 / begin.elapsed().as_millis();
-    println!("a change of members: {calm:?} in calm, {flooded:?} with {rate} queries a second");
-    assert!(flooded < calm + Duration::from_millis(5), "{calm:?} and {flooded:?}");
+    let mut pairs = Vec::new();
+    for _ in 0..TIMES {
+        let calm = changes(&lab, ROUNDS);
+        let (flooded, rate, cpu) = Flood::new(&lab).during(|| changes(&lab, ROUNDS));
+        println!(
+            "a change of members: {calm:?} in calm, {flooded:?} with {rate} queries a second, each {cpu:?} of processor time"
+        );
+        pairs.push((flooded.saturating_sub(calm), rate));
+    }
+    pairs.sort();
+    let (added, _) = pairs[TIMES / 2];
+    let slowest = pairs.iter().map(|(_, rate)| rate).min().unwrap();
+    println!("median of what the flood adds: {added:?}; at least {slowest} queries a second");
+    assert!(added < Duration::from_millis(5), "{added:?}");
     lab.discard();
 }
