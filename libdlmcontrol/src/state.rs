@@ -274,6 +274,9 @@ pub struct Wait {
     pub until: Option<Time>,
     /// The kernel write in question.
     pub write: Option<Write>,
+    /// How many operations, commands or messages it is about, where it is about several.
+    #[serde(default)]
+    pub count: Option<u64>,
 }
 
 /// Everything that the daemon can wait for.
@@ -312,6 +315,14 @@ pub enum Reason {
     KernelRetry,
     /// Daemon, lockspace: `write` may not begin yet: it concerns nodes that the kernel is just being given.
     KernelHeld,
+    /// Daemon: answers of `nodes` to `count` commands of `dlm_tool run`, until `until`.
+    RunReplies,
+    /// Daemon: the end of `count` commands that run here because `nodes` asked; killed at `until`.
+    RunCommands,
+    /// Daemon: `plock_rate_limit` holds back requests for POSIX locks, the next one until `until`.
+    PlockRate,
+    /// Daemon: corosync is to take `count` messages, joins and leaves.
+    CorosyncQueue,
 
     /// Node: the daemons' protocol is not settled.
     FenceProtocol,

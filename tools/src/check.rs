@@ -60,7 +60,9 @@ fn verdict_of(state: &State, name: Option<&str>) -> Verdict {
             node.waits.iter().map(move |wait| (format!("node {}", node.node), wait))
         });
         let daemon = state.cluster.waits.iter().map(|wait| ("the daemon".to_owned(), wait));
-        if let Some((who, wait)) = daemon.chain(nodes).next() {
+        let mut hindering =
+            daemon.chain(nodes).filter(|(_, wait)| code(wait.reason) != words::RUNNING);
+        if let Some((who, wait)) = hindering.next() {
             return waits(&who, wait, state);
         }
     }

@@ -71,6 +71,8 @@ pub const fn code(reason: Reason) -> u8 {
         R::Starts => STARTS,
         R::Withdraw | R::WithdrawAnswer => WITHDRAW,
         R::Plocks => PLOCKS,
+        // Nothing that keeps a lockspace from running.
+        R::RunReplies | R::RunCommands | R::PlockRate | R::CorosyncQueue => RUNNING,
         R::Other => OTHER,
     }
 }
@@ -137,6 +139,35 @@ fn until(wait: &Wait, now: Time, what: &str) -> String {
     }
 }
 
+/// `a command`, `3 commands`.
+fn some(wait: &Wait, one: &str, several: &str) -> String {
+    match wait.count {
+        None | Some(1) => format!("a {one}"),
+        Some(count) => format!("{count} {several}"),
+    }
+}
+
+fn run_replies(wait: &Wait, now: Time) -> String {
+    let (who, until) = (nodes(&wait.nodes), until(wait, now, ", given up"));
+    let commands = some(wait, "command of `dlm_tool run`", "commands of `dlm_tool run`");
+    format!("{who} to say what became of {commands}{until}")
+}
+
+fn run_commands(wait: &Wait, now: Time) -> String {
+    let (who, until) = (nodes(&wait.nodes), until(wait, now, ", killed"));
+    format!("the end of {} that {who} asked for{until}", some(wait, "command", "commands"))
+}
+
+fn plock_rate(wait: &Wait, now: Time) -> String {
+    let until = until(wait, now, ", the next one");
+    format!("its turn to take another POSIX lock's request (plock_rate_limit){until}")
+}
+
+fn corosync_queue(wait: &Wait) -> String {
+    let requests = some(wait, "message, join or leave", "messages, joins and leaves");
+    format!("corosync to take {requests}")
+}
+
 /// What is waited for, as it stands behind "waits for".
 #[must_use]
 pub fn what(wait: &Wait, now: Time) -> String {
@@ -172,6 +203,10 @@ pub fn what(wait: &Wait, now: Time) -> String {
         R::KernelWrite => format!("the kernel{}", write(wait)),
         R::KernelRetry => format!("another try{}{}", until(wait, now, ""), write(wait)),
         R::KernelHeld => format!("its turn{}", write(wait)),
+        R::RunReplies => run_replies(wait, now),
+        R::RunCommands => run_commands(wait, now),
+        R::PlockRate => plock_rate(wait, now),
+        R::CorosyncQueue => corosync_queue(wait),
         R::FenceProtocol => "the daemons' protocol".to_owned(),
         R::FenceRings => "corosync's rings to agree".to_owned(),
         R::FenceQuorum => "quorum: without it nobody is fenced (enable_quorum_fencing)".to_owned(),
@@ -297,6 +332,19 @@ fn general_advice(wait: &Wait, state: &State) -> &'static str {
             "see the error and the kernel log; after some 3 s of failures this node resets itself out of the cluster"
         }
         R::KernelHeld => "nothing: it follows by itself",
+        R::RunReplies => {
+            "nothing: a node that is silent until then has failed; `dlm_tool run_list` shows the commands, `run_cancel` drops one"
+        }
+        R::RunCommands if wait.until.is_none() => {
+            "they were killed and do not end: see the kernel log, their storage may hang"
+        }
+        R::RunCommands => "nothing; `dlm_tool run_list` shows them",
+        R::PlockRate => {
+            "nothing if the limit is meant; `dlm_tool set_config plock_rate_limit=0` lifts it"
+        }
+        R::CorosyncQueue => {
+            "usually milliseconds; else corosync's ring does not settle or is full: see `corosync-cfgtool -s` and its log"
+        }
         R::FenceProtocol | R::Queued => "see what the daemon waits for, above",
         R::FenceJoinDelay => {
             "start the cluster on the node now if it is alive; a smaller post_join_delay shortens this"

@@ -24,6 +24,7 @@ macro_rules! every {
 every!(OF_DAEMON_AND_NODES_AND_LOCKSPACES, Reason:
     DaemonGroup Protocols Proposal UnknownRings UnknownQuorum UnknownMerge UnknownStartup UnknownVictims
     UnknownClearance UnknownAgreement MergedRemoval MergedOperator Addresses KernelWrite KernelRetry KernelHeld
+    RunReplies RunCommands PlockRate CorosyncQueue
     FenceProtocol FenceRings FenceQuorum FenceMerge FenceJoinDelay FenceAgent FenceOtherAgent FenceResult FencePause
     FenceActor FenceOperator
     Queued Join Rejoin Leave Stop Rings Quorum Fencing NodeGone Ghost Comms Withdraw Starts Disallowed Plocks
@@ -45,7 +46,8 @@ fn wait(reason: Reason, nodes: &[u32]) -> Wait {
     let until = Some(Time { boot_ms: NOW.boot_ms + 5_000, wall_ms: 0 });
     let write = matches!(reason, Reason::KernelWrite | Reason::KernelRetry | Reason::KernelHeld)
         .then_some(Write { kind: WriteKind::Start, failures: 0, error: None, queued: 0 });
-    Wait { reason, nodes: nodes.to_vec(), since: ago(4), waiting_ms: 4_000, until, write }
+    let count = Some(u64::try_from(nodes.len()).unwrap());
+    Wait { reason, nodes: nodes.to_vec(), since: ago(4), waiting_ms: 4_000, until, write, count }
 }
 
 fn running() -> State {

@@ -102,7 +102,7 @@ fn running() -> State {
     let (until, write) = (None, None);
     let reason = Reason::Addresses;
     state.cluster.waits =
-        vec![Wait { reason, nodes: vec![4], since, waiting_ms: 100, until, write }];
+        vec![Wait { reason, nodes: vec![4], since, waiting_ms: 100, until, write, count: None }];
     state.cluster.protocol = Some("3.2.0".to_owned());
     for node in &mut state.nodes {
         node.waits.clear();

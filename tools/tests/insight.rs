@@ -40,7 +40,7 @@ fn verdict(state: &State, name: Option<&str>, expected: &Expect) {
 fn wait(reason: Reason, nodes: &[u32]) -> Wait {
     let since = Time { boot_ms: 100_000, wall_ms: 1_700_000_100_000 };
     let (until, write) = (None, None);
-    Wait { reason, nodes: nodes.to_vec(), since, waiting_ms: 4_000, until, write }
+    Wait { reason, nodes: nodes.to_vec(), since, waiting_ms: 4_000, until, write, count: None }
 }
 
 #[test]

@@ -250,6 +250,7 @@ fn everything_that_a_node_or_lockspace_can_be_has_its_word() {
         waiting_ms: 4_000,
         until: Some(Time { boot_ms: 110_000, wall_ms: 0 }),
         write: None,
+        count: None,
     };
     more[2].waits.push(startup);
     for (id, node) in (3..).zip(&mut more) {

@@ -50,6 +50,24 @@ pub enum Waiting {
     Addresses(BTreeSet<NodeId>),
     /// The kernel is to do something.
     Kernel(LaneWait),
+    /// Answers to commands that this node has others run, or runs itself for that.
+    RunReplies {
+        /// Whose are missing.
+        from: BTreeSet<NodeId>,
+        /// When the next operation gives up.
+        until: Instant,
+        /// Operations.
+        count: usize,
+    },
+    /// The end of commands that run here, or wait for their turn.
+    RunCommands {
+        /// Who asked for them.
+        of: BTreeSet<NodeId>,
+        /// When the next one is killed; `None`: all were, and have not ended.
+        until: Option<Instant>,
+        /// Commands.
+        count: usize,
+    },
 
     /// A configured node may still run from before our start: it must join, be fenced, or be acknowledged.
     Startup(FenceWait),

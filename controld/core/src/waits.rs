@@ -92,6 +92,7 @@ impl Core {
         if let Some(lane) = cluster.lane_wait() {
             add(Waiting::Kernel(lane));
         }
+        self.runs.waits().for_each(add);
     }
 
     fn merged_members(&self) -> impl Iterator<Item = NodeId> + '_ {

@@ -4,7 +4,7 @@
 //! Only translates: numbers become checked types, bytes become packets, corosync's words become text. What any of it
 //! means is decided in the core (spec/cluster-protocol.md section 1, spec/lockspace-recovery.md sections 10 to 14).
 
-use crate::cluster::Cluster;
+use crate::cluster::{Backlog, Cluster};
 use crate::feed::Feed;
 use crate::kernel::ready;
 use crate::process::priority;
@@ -188,6 +188,11 @@ impl Cluster for Corosync {
         if let Some(handle) = &self.handle {
             handle.answer_shutdown(if allow { ShutdownAnswer::Yes } else { ShutdownAnswer::No });
         }
+    }
+
+    fn backlog(&self) -> Option<Backlog> {
+        let backlog = self.handle.as_ref()?.backlog()?;
+        Some(Backlog { requests: backlog.requests, lasted: backlog.since.elapsed() })
     }
 }
 

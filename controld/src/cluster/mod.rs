@@ -6,6 +6,16 @@
 pub mod corosync;
 
 use dlm_core::types::{Group, NodeId};
+use std::time::Duration;
+
+/// Requests that the cluster has not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// Messages, joins and leaves.
+    pub requests: usize,
+    /// For how long it has taken none of them.
+    pub lasted: Duration,
+}
 
 /// What any cluster must offer. Requests neither block nor fail; what becomes of them comes as an event.
 pub trait Cluster: Send {
@@ -19,4 +29,8 @@ pub trait Cluster: Send {
     fn kick(&mut self, node: NodeId);
     /// Answer `ShutdownQuestion`.
     fn answer_shutdown(&mut self, allow: bool);
+    /// What the cluster has not taken yet, if it has to be waited for.
+    fn backlog(&self) -> Option<Backlog> {
+        None
+    }
 }

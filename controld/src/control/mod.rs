@@ -39,6 +39,7 @@ mod state;
 mod text;
 mod timing;
 mod totals;
+mod waits;
 
 #[cfg(test)]
 mod golden;
@@ -52,6 +53,8 @@ use dlmcontrol::state::DaemonPhase;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 pub use commands::serve_commands;
@@ -65,8 +68,8 @@ pub use plocks::plocks_text;
 pub use queries::{Sources, clock, serve_queries, start_query_thread};
 pub use request::fuzz_request;
 
-/// What the query socket shows. The driver publishes a new one after each batch of events, and before it replies to a
-/// command, so that a query sent after the reply sees what the command did.
+/// What the query socket shows. The driver makes a new one when it is asked, and says of the last one as soon as it is out of
+/// date: before it replies to a command, so that a query sent after the reply sees what the command did.
 #[derive(Clone, Debug, Default)]
 pub struct Published {
     /// State of the core.
@@ -83,6 +86,48 @@ pub struct Published {
     pub phase: DaemonPhase,
     /// Fence agents of ours that run or have run, by victim, oldest first.
     pub attempts: Arc<Attempts>,
+    /// What is waited for that the core does not know of.
+    pub beside: Vec<Beside>,
+    /// How long the driver was busy with making it.
+    pub made_in: Duration,
+    /// Something has changed since.
+    pub(crate) outdated: Arc<AtomicBool>,
+}
+
+impl Published {
+    /// Something is about to change.
+    pub(crate) fn outdate(&self) {
+        self.outdated.store(true, Ordering::Release);
+    }
+
+    /// A driver that were asked now would say the same, but for what is counted and timed.
+    pub(crate) fn is_current(&self) -> bool {
+        self.phase == DaemonPhase::Running && !self.outdated.load(Ordering::Acquire)
+    }
+}
+
+/// The driver or one of its seams waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// For what.
+    pub what: BesideWait,
+    /// Since when.
+    pub since: Instant,
+}
+
+/// What the driver and its seams can wait for. (What they wait for before there is a core is the daemon's phase.)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BesideWait {
+    /// `plock_rate_limit` holds back requests for POSIX locks.
+    PlockRate {
+        /// The next one is taken then.
+        until: Instant,
+    },
+    /// Corosync has not taken what it was asked for.
+    CorosyncQueue {
+        /// Messages, joins and leaves.
+        requests: usize,
+    },
 }
 
 /// The last fence agents of each victim, oldest first.

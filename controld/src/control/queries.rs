@@ -1,5 +1,6 @@
 //! The query socket: one request, one answer, close. Served by a thread of its own, so that no client's slowness reaches
-//! the driver. The driver makes the state that is shown when it is asked, once for all clients that wait; a driver that
+//! the driver. The driver makes the state that is shown when it is asked, once for all clients that wait, and says when that
+//! is out of date: until then all but the document is answered without it. A driver that
 //! does not answer in time (it never blocks) leaves them with the state that it published last, and the document says how old
 //! that is.
 
@@ -23,13 +24,17 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 
 /// How long a client may take to send its request, and then again to take its answer.
 const CLIENT_MAX: Duration = Duration::from_secs(10);
 
 /// How long the driver may take to tell the state.
 const STATE_MAX: Duration = Duration::from_secs(1);
+
+/// After an answer the driver is left alone for so many times what it took to make: questions have a fifth of its time at
+/// most.
+const RESTS: u32 = 4;
 
 /// Text answers for clients other than root that are in memory at a time: each may be 1 MiB, in a daemon that is never
 /// swapped out, and lasts as long as its client takes to read it.
@@ -132,6 +137,8 @@ struct Newest {
     shown: Shown,
     /// When the last question was asked that the driver has answered, milliseconds since boot.
     answered_ms: u64,
+    /// When the driver may be asked again.
+    rested: Option<Instant>,
 }
 
 /// What a query is answered from.
@@ -154,6 +161,13 @@ impl Queries {
 }
 
 impl Queries {
+    /// The state at a moment after the request came, for all but the document: what was published, as long as nothing has
+    /// changed since. Then a query, and a flood of them, costs the driver nothing.
+    async fn settled(&self) -> Arc<Published> {
+        let published = Arc::clone(&self.sources.published.borrow());
+        if published.is_current() { published } else { self.state().await.state }
+    }
+
     /// The state at a moment after the request came, or the last one. However many clients ask, the driver is asked one
     /// question at a time, and its answer, or its silence, serves all who came before the question.
     async fn state(&self) -> Shown {
@@ -164,11 +178,16 @@ impl Queries {
         let came = Instant::now();
         let mut newest = self.newest.lock().await;
         if newest.asked.is_none_or(|asked| asked < came) {
+            // A flood of questions while all changes must not become the driver's main occupation.
+            if let Some(rested) = newest.rested {
+                sleep_until(rested.into()).await;
+            }
             newest.asked = Some(Instant::now());
             let asked_ms = (self.sources.clock)().boot_ms;
             newest.shown = match self.ask().await {
                 Some(state) => {
                     newest.answered_ms = asked_ms;
+                    newest.rested = Instant::now().checked_add(state.made_in.saturating_mul(RESTS));
                     Shown { state, stale_ms: None }
                 }
                 None => self.last(newest.answered_ms),
@@ -229,7 +248,7 @@ impl Queries {
             | Query::Lockspaces { .. }
             | Query::LockspaceNodes { .. }
             | Query::Status => {
-                let published = self.state().await.state;
+                let published = self.settled().await;
                 let monotime = (sources.clock)().boot_ms / MS_PER_SECOND;
                 answer::state(query, &Clocked { published: &published, monotime })
             }

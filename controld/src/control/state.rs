@@ -1,18 +1,17 @@
 //! The published state as the document of `dlmcontrol::state` (docs/json.md).
 //!
-//! Only translates: what is waited for is the core's to say. Matches on its enums are exhaustive, so that a new wait
-//! needs a word here.
+//! Only translates: what is waited for is the core's to say, and [`super::waits`] has its words.
 
+use super::waits::{beside, waits};
 use super::{Attempt, Published, plock_meters};
 use dlm_core::event::{AgentOutcome, LeaveReason};
 use dlm_core::snapshot::{self, Slots, Wait as ChangeWait};
 use dlm_core::types::{Instant, NodeId, RingId, Slot as CoreSlot};
 use dlm_core::waiting::WriteKind as CoreWrite;
-use dlm_core::waiting::{FenceWait, LaneState, LaneWait, Subject, Unknown, Waited, Waiting};
+use dlm_core::waiting::{Subject, Waiting};
 use dlmcontrol::state::{
     Change, Cluster, Daemon, Fencing, Lockspace, LockspaceMeters, LockspaceNode, LockspaceState,
-    Node, Outcome, Reason, Ring, SCHEMA_VERSION, Slot, SlotsKnown, State, Time, Wait, Write,
-    WriteKind,
+    Node, Outcome, Ring, SCHEMA_VERSION, Slot, SlotsKnown, State, Time,
 };
 use std::collections::BTreeMap;
 
@@ -50,12 +49,12 @@ pub(crate) fn state(published: &Published, started: Time, now: Time) -> State {
 }
 
 /// Both clocks now, to tell the wall's time of any moment.
-struct Clock {
-    now: Time,
+pub(super) struct Clock {
+    pub(super) now: Time,
 }
 
 impl Clock {
-    fn time(&self, of: Instant) -> Time {
+    pub(super) fn time(&self, of: Instant) -> Time {
         let boot_ms = of.as_nanos() / NANOS_PER_MS;
         let wall = self.now.wall_ms.saturating_add(boot_ms).saturating_sub(self.now.boot_ms);
         Time { boot_ms, wall_ms: wall }
@@ -80,7 +79,10 @@ fn cluster(published: &Published, clock: &Clock) -> Cluster {
         stateful_merge: snapshot.stateful_merge_wait,
         startup_nodes: ids(&snapshot.startup_nodes),
         killed_agents: count(published.zombies),
-        waits: waits(&Subject::Daemon, snapshot, clock),
+        waits: waits(&Subject::Daemon, snapshot, clock)
+            .into_iter()
+            .chain(published.beside.iter().map(|of| beside(of, clock)))
+            .collect(),
     }
 }
 
@@ -260,133 +262,15 @@ fn change(of: &snapshot::Change, combined_seq: u32) -> Change {
     }
 }
 
-fn waits(who: &Subject, snapshot: &snapshot::Snapshot, clock: &Clock) -> Vec<Wait> {
-    snapshot.waits.iter().filter(|wait| wait.who == *who).map(|of| wait(of, clock)).collect()
-}
-
-/// Where a reason comes with nodes, a time or a write.
-struct Parts {
-    reason: Reason,
-    nodes: Vec<u32>,
-    until: Option<Instant>,
-    write: Option<Write>,
-}
-
-impl Parts {
-    const fn new(reason: Reason, nodes: Vec<u32>) -> Self {
-        Self { reason, nodes, until: None, write: None }
-    }
-}
-
-fn wait(of: &Waited, clock: &Clock) -> Wait {
-    let mut parts = match &of.what {
-        Waiting::DaemonGroup => Parts::new(Reason::DaemonGroup, Vec::new()),
-        Waiting::Protocols(nodes) => Parts::new(Reason::Protocols, ids(nodes)),
-        Waiting::Proposal => Parts::new(Reason::Proposal, Vec::new()),
-        Waiting::FencingUnknown(why) => unknown(why),
-        Waiting::MergedRemoval(nodes) => Parts::new(Reason::MergedRemoval, ids(nodes)),
-        Waiting::MergedOperator(nodes) => Parts::new(Reason::MergedOperator, ids(nodes)),
-        Waiting::Addresses(nodes) => Parts::new(Reason::Addresses, ids(nodes)),
-        Waiting::Kernel(lane) => kernel(lane),
-        Waiting::Startup(wait) | Waiting::Fence(wait) => fence(wait),
-        Waiting::Queued => Parts::new(Reason::Queued, Vec::new()),
-        Waiting::Join => Parts::new(Reason::Join, Vec::new()),
-        Waiting::Rejoin => Parts::new(Reason::Rejoin, Vec::new()),
-        Waiting::Leave => Parts::new(Reason::Leave, Vec::new()),
-        Waiting::Change(wait) => change_wait(wait),
-        Waiting::Plocks { from } => Parts::new(Reason::Plocks, ids(from)),
-        Waiting::WithdrawAnswer(nodes) => Parts::new(Reason::WithdrawAnswer, ids(nodes)),
-    };
-    if let (Subject::Node(node), true) = (&of.who, parts.nodes.is_empty()) {
-        parts.nodes.push(node.get());
-    }
-    let since = clock.time(of.since);
-    Wait {
-        reason: parts.reason,
-        nodes: parts.nodes,
-        since,
-        waiting_ms: since.ms_until(clock.now),
-        until: parts.until.map(|until| clock.time(until)),
-        write: parts.write,
-    }
-}
-
-fn unknown(why: &Unknown) -> Parts {
-    match why {
-        Unknown::Rings => Parts::new(Reason::UnknownRings, Vec::new()),
-        Unknown::Quorum => Parts::new(Reason::UnknownQuorum, Vec::new()),
-        Unknown::Merge => Parts::new(Reason::UnknownMerge, Vec::new()),
-        Unknown::Startup(nodes) => Parts::new(Reason::UnknownStartup, ids(nodes)),
-        Unknown::Victims(nodes) => Parts::new(Reason::UnknownVictims, ids(nodes)),
-        Unknown::Clearance(nodes) => Parts::new(Reason::UnknownClearance, ids(nodes)),
-        Unknown::Agreement(nodes) => Parts::new(Reason::UnknownAgreement, ids(nodes)),
-    }
-}
-
-fn fence(wait: &FenceWait) -> Parts {
-    let plain = |reason| Parts::new(reason, Vec::new());
-    match wait {
-        FenceWait::Protocol => plain(Reason::FenceProtocol),
-        FenceWait::Rings => plain(Reason::FenceRings),
-        FenceWait::Quorum => plain(Reason::FenceQuorum),
-        FenceWait::Merge => plain(Reason::FenceMerge),
-        FenceWait::JoinDelay { until } => Parts { until: *until, ..plain(Reason::FenceJoinDelay) },
-        FenceWait::Agent => plain(Reason::FenceAgent),
-        FenceWait::OtherAgent => plain(Reason::FenceOtherAgent),
-        FenceWait::Result => plain(Reason::FenceResult),
-        FenceWait::Pause { until, .. } => {
-            Parts { until: Some(*until), ..plain(Reason::FencePause) }
-        }
-        FenceWait::Actor(actor) => Parts::new(Reason::FenceActor, vec![actor.get()]),
-        FenceWait::Operator => plain(Reason::FenceOperator),
-    }
-}
-
-fn change_wait(wait: &ChangeWait) -> Parts {
-    match wait {
-        ChangeWait::Stop => Parts::new(Reason::Stop, Vec::new()),
-        ChangeWait::Ring => Parts::new(Reason::Rings, Vec::new()),
-        ChangeWait::Quorum => Parts::new(Reason::Quorum, Vec::new()),
-        ChangeWait::Fencing(nodes) => Parts::new(Reason::Fencing, ids(nodes)),
-        ChangeWait::NodeGone(nodes) => Parts::new(Reason::NodeGone, ids(nodes)),
-        ChangeWait::Ghost(nodes) => Parts::new(Reason::Ghost, ids(nodes)),
-        ChangeWait::Comms(nodes) => Parts::new(Reason::Comms, ids(nodes)),
-        ChangeWait::Withdraw(nodes) => Parts::new(Reason::Withdraw, ids(nodes)),
-        ChangeWait::Starts(nodes) => Parts::new(Reason::Starts, ids(nodes)),
-        ChangeWait::Disallowed(nodes) => Parts::new(Reason::Disallowed, ids(nodes)),
-    }
-}
-
-fn kernel(lane: &LaneWait) -> Parts {
-    let (kind, nodes) = match lane.write {
-        CoreWrite::AddComm(node) => (WriteKind::AddComm, vec![node.get()]),
-        CoreWrite::RemoveComm(node) => (WriteKind::RemoveComm, vec![node.get()]),
-        CoreWrite::Stop => (WriteKind::Stop, Vec::new()),
-        CoreWrite::Start => (WriteKind::Start, Vec::new()),
-        CoreWrite::Release => (WriteKind::Release, Vec::new()),
-        CoreWrite::EventDone => (WriteKind::EventDone, Vec::new()),
-        CoreWrite::AckWithdraw => (WriteKind::AckWithdraw, Vec::new()),
-    };
-    let (reason, until, failures, error) = match &lane.state {
-        LaneState::Running { failures } => (Reason::KernelWrite, None, *failures, None),
-        LaneState::Pause { until, failures, error } => {
-            (Reason::KernelRetry, Some(*until), *failures, Some(error.clone()))
-        }
-        LaneState::Held => (Reason::KernelHeld, None, 0, None),
-    };
-    let write = Some(Write { kind, failures, error, queued: count(lane.queued) });
-    Parts { reason, nodes, until, write }
-}
-
 fn config(text: &str) -> BTreeMap<String, String> {
     let pairs = text.lines().filter_map(|line| line.split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-fn ids<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> Vec<u32> {
+pub(super) fn ids<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> Vec<u32> {
     nodes.into_iter().map(|node| node.get()).collect()
 }
 
-fn count(length: usize) -> u64 {
+pub(super) fn count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }

@@ -24,6 +24,20 @@ pub(crate) fn now() -> Now {
     }
 }
 
+/// The moment `lasted` before `now`.
+pub(super) fn before(now: Instant, lasted: Duration) -> Instant {
+    Instant::from_nanos(now.as_nanos().saturating_sub(nanos(lasted)))
+}
+
+/// The moment `later` than `now`.
+pub(super) fn after(now: Instant, later: Duration) -> Instant {
+    Instant::from_nanos(now.as_nanos().saturating_add(nanos(later)))
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// From now to `deadline`; zero if it has passed.
 pub(super) fn until(deadline: Instant) -> Duration {
     Duration::from_nanos(deadline.as_nanos().saturating_sub(now().mono.as_nanos()))

@@ -7,6 +7,7 @@ mod agents;
 mod children;
 pub(crate) mod clock;
 mod inputs;
+mod publish;
 mod recorder;
 mod run;
 mod timeline;
@@ -28,7 +29,6 @@ use dlm_core::message::Message;
 use dlm_core::options::Switch;
 use dlm_core::run::RunAnswer;
 use dlm_core::types::{Instant, NodeId};
-use dlmcontrol::state::DaemonPhase;
 use inputs::Input;
 use std::sync::Arc;
 use timeline::Timeline;
@@ -36,9 +36,6 @@ use tokio::sync::watch;
 
 /// Events that are handled before the loop looks at its end; besides, as many requests for POSIX locks.
 const BATCH: usize = 64;
-
-/// What is counted of POSIX locks is published at the earliest so long after the last time.
-const COUNTS_AGE_MS: u64 = 200;
 
 /// How the daemon ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,8 +184,10 @@ impl Driver {
     fn step(&mut self, event: Event) {
         let mut effects = std::mem::take(&mut self.effects);
         let plocks_alone = concerns_plocks_alone(&event);
-        self.changed |= !plocks_alone;
         self.plocks_changed |= plocks_alone;
+        if !plocks_alone {
+            self.touch();
+        }
         let now = clock::now();
         self.outputs.meters.event(now.mono, &event);
         self.outputs.recorder.begin(now, &event, &self.core);
@@ -198,10 +197,12 @@ impl Driver {
             if let Effect::Timeline(moment) = &effect {
                 self.outputs.history.note(now.mono, moment);
             }
-            self.changed |= !matches!(
+            if !matches!(
                 effect,
                 Effect::Send { .. } | Effect::PlockResult(_) | Effect::LogPlock { .. }
-            );
+            ) {
+                self.touch();
+            }
             self.outputs.meters.effect(now.mono, &effect);
             self.carry_out(effect);
         }
@@ -248,7 +249,10 @@ impl Driver {
     fn command(&mut self, command: Command) {
         match command {
             Command::State { reply } => {
-                if self.changed || self.plocks_changed && self.is_old() {
+                if self.changed
+                    || self.plocks_changed && self.is_old()
+                    || self.waits_beside_changed()
+                {
                     self.publish();
                 }
                 // A client that has gone needs no answer.
@@ -319,38 +323,8 @@ impl Driver {
             }
         }
         self.config_text = Arc::from(self.config.settings().dump());
-        self.changed = true;
+        self.touch();
         self.step(Event::Options(self.config.dynamic()));
-    }
-
-    /// Counts alone are not made anew for each of many queries.
-    fn is_old(&self) -> bool {
-        clock::now().mono.millis_since(self.published) >= COUNTS_AGE_MS
-    }
-
-    fn publish(&mut self) {
-        self.changed = false;
-        self.plocks_changed = false;
-        self.published = clock::now().mono;
-        self.publish_as(DaemonPhase::Running);
-    }
-
-    /// Queries ask no more.
-    fn publish_end(&self) {
-        self.publish_as(DaemonPhase::Ending);
-    }
-
-    fn publish_as(&self, phase: DaemonPhase) {
-        let published = Published {
-            snapshot: self.core.snapshot(),
-            taken: clock::now().mono,
-            agents: self.children.agents.pids(),
-            zombies: self.children.agents.killed(),
-            config: Arc::clone(&self.config_text),
-            phase,
-            attempts: self.children.agents.attempts(),
-        };
-        self.outputs.published.send_replace(Arc::new(published));
     }
 }
 

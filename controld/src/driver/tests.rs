@@ -1,8 +1,10 @@
 use super::*;
+use crate::cluster::Backlog;
 use crate::config::Invocation;
+use crate::control::{Beside, BesideWait};
 use crate::feed::Feed;
 use crate::kernel::plockdev::{self, RECORD_SIZE, RateLimit, Requests, Results};
-use crate::kernel::{LogSink, ready};
+use crate::kernel::{HeldBack, LogSink, ready};
 use crate::logging::LogOptions;
 use dlm_core::effect::KernelWrite;
 use dlm_core::event::{Confchg, JoinReason, Token};
@@ -15,8 +17,9 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Takes every request and answers none.
@@ -405,6 +408,59 @@ fn measure(kernel: &OwnedFd, id: GlobalId, what: &str) {
         }
         println!("{what}, {together} at once: {:?} a request", begin.elapsed() / COUNT);
     }
+}
+
+/// A cluster and a kernel that have to be waited for as long as they share this.
+struct Slow(Arc<AtomicBool>);
+
+impl Cluster for Slow {
+    fn join(&mut self, _: &Group) {}
+    fn leave(&mut self, _: &Group) {}
+    fn send(&mut self, _: &Group, _: Vec<u8>) {}
+    fn kick(&mut self, _: NodeId) {}
+    fn answer_shutdown(&mut self, _: bool) {}
+    fn backlog(&self) -> Option<Backlog> {
+        let slow = self.0.load(Ordering::Relaxed);
+        slow.then_some(Backlog { requests: 3, lasted: Duration::from_secs(2) })
+    }
+}
+
+impl Kernel for Slow {
+    fn write(&mut self, _: Token, _: Lane, _: KernelWrite) {}
+    fn retire(&mut self, _: &Lane) {}
+    fn set_log_debug(&mut self, _: Switch) {}
+    fn plock_result(&mut self, _: &PlockInfo) {}
+    fn set_plock_rate_limit(&mut self, _: u32) {}
+    fn plocks_held_back(&self) -> Option<HeldBack> {
+        let held = HeldBack { lasted: Duration::from_secs(3), next: Duration::from_secs(1) };
+        self.0.load(Ordering::Relaxed).then_some(held)
+    }
+}
+
+/// It comes and goes without an event.
+#[test]
+fn what_is_waited_for_beside_the_core_is_shown_as_of_now() {
+    const SECOND: u64 = 1_000_000_000;
+    let slow = Arc::new(AtomicBool::new(false));
+    let seam = || Box::new(Slow(Arc::clone(&slow)));
+    let mut driver = driver(seam(), seam(), FlightRecorder::default());
+    driver.step(Event::Begin);
+    let mut waits = || {
+        let (reply, mut answer) = tokio::sync::oneshot::channel();
+        driver.command(Command::State { reply });
+        let published = answer.try_recv().expect("an answer");
+        let ago = |of: &Beside| (published.taken.as_nanos() - of.since.as_nanos()) / SECOND;
+        published.beside.iter().map(|of| (of.what.clone(), ago(of))).collect::<Vec<_>>()
+    };
+    assert_eq!(waits(), []);
+    slow.store(true, Ordering::Relaxed);
+    let shown = waits();
+    let [(BesideWait::PlockRate { .. }, 2..=3), queue] = shown.as_slice() else {
+        panic!("{shown:?}")
+    };
+    assert_eq!(queue.0, BesideWait::CorosyncQueue { requests: 3 });
+    slow.store(false, Ordering::Relaxed);
+    assert_eq!(waits(), []);
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub mod write;
 
 use dlm_core::effect::LogLine;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where lines for the log go. Called from the event loop, never from a lane: a lane has no
 /// descriptors, and would write the line to whatever file happens to have the log's number.
@@ -37,6 +38,15 @@ use dlm_core::effect::{KernelWrite, Lane};
 use dlm_core::event::Token;
 use dlm_core::options::Switch;
 use dlm_core::plock::PlockInfo;
+
+/// Requests for POSIX locks that have to wait for `plock_rate_limit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    /// For how long there have been some all the time.
+    pub lasted: Duration,
+    /// Until the next one is taken.
+    pub next: Duration,
+}
 
 /// What any kernel must offer.
 pub trait Kernel: Send {
@@ -50,4 +60,8 @@ pub trait Kernel: Send {
     fn plock_result(&mut self, result: &PlockInfo);
     /// `plock_rate_limit`: requests that are read in a second, 0 for no limit.
     fn set_plock_rate_limit(&mut self, rate: u32);
+    /// What `plock_rate_limit` holds back now, if anything.
+    fn plocks_held_back(&self) -> Option<HeldBack> {
+        None
+    }
 }

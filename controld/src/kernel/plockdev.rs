@@ -7,27 +7,30 @@
 //! What a request means, and whether POSIX locks are served at all, is the core's business. A request of a version that we
 //! do not know goes there too, as one for something unknown, so that its refusal keeps its place in the order of answers.
 
+mod rate;
+
 use crate::feed::Feed;
-use crate::kernel::LogSink;
 use crate::kernel::error::{KernelError, Operation};
 use crate::kernel::ready;
+use crate::kernel::{HeldBack, LogSink};
 use dlm_core::effect::{Level, LogLine};
 use dlm_core::event::Event;
 use dlm_core::plock::{Mode, Op, PlockInfo};
 use dlm_core::types::{GlobalId, NodeId};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rate::Bucket;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, Sleep};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+pub use rate::RateLimit;
 
 /// Size of a request and of a result.
 pub const RECORD_SIZE: usize = 64;
@@ -137,66 +140,6 @@ pub fn fuzz_record(bytes: &[u8]) {
     }
 }
 
-/// `plock_rate_limit`: requests a second, 0 for no limit. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct RateLimit(Arc<AtomicU32>);
-
-impl RateLimit {
-    /// So many a second.
-    #[must_use]
-    pub fn new(rate: u32) -> Self {
-        Self(Arc::new(rate.into()))
-    }
-
-    fn get(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Counts when the driver next asks for a request: it is the driver that sets it.
-    fn set(&self, rate: u32) {
-        self.0.store(rate, Ordering::Relaxed);
-    }
-}
-
-/// How many requests are read: a token bucket, full at the beginning.
-///
-/// `plock_rate_limit` N lets N requests pass at once, and N a second on the average. (The C daemon counts to N, then stops
-/// until it next looks, a second later.)
-#[derive(Debug)]
-struct Bucket {
-    /// Requests a second; 0: no limit.
-    rate: u32,
-    /// When the bucket will be full again.
-    full_at: Instant,
-}
-
-impl Bucket {
-    /// What the bucket holds, as the time in which it fills.
-    const DEPTH: Duration = Duration::from_secs(1);
-
-    fn new(rate: u32) -> Self {
-        Self { rate, full_at: Instant::now() }
-    }
-
-    /// When the next token is there; `None`: now.
-    fn wait_until(&self, now: Instant) -> Option<Instant> {
-        let room = Self::DEPTH.checked_sub(self.interval()?).unwrap_or_default();
-        let due = self.full_at.checked_sub(room)?;
-        (due > now).then_some(due)
-    }
-
-    /// A request is read.
-    fn take(&mut self, now: Instant) {
-        if let Some(interval) = self.interval() {
-            self.full_at = self.full_at.max(now) + interval;
-        }
-    }
-
-    fn interval(&self) -> Option<Duration> {
-        Self::DEPTH.checked_div(self.rate)
-    }
-}
-
 /// The reading end.
 pub struct Requests {
     device: AsyncFd<OwnedFd>,
@@ -237,7 +180,20 @@ impl Requests {
             self.bucket = Bucket::new(rate);
         }
         // Without a limit, which is the rule, no clock is read.
-        if rate == 0 { None } else { self.bucket.wait_until(Instant::now()) }
+        if rate == 0 {
+            return None;
+        }
+        let now = Instant::now();
+        let due = self.bucket.wait_until(now)?;
+        self.limit.hold(now, due);
+        Some(due)
+    }
+
+    /// The device is empty.
+    fn all_read(&self) {
+        if self.bucket.rate > 0 {
+            self.limit.release();
+        }
     }
 
     /// Wait for a token.
@@ -278,8 +234,13 @@ impl Feed for Requests {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
         while !self.over {
             ready!(self.poll_token(context));
-            if let Err(error) = ready!(self.device.poll_read_ready(context)).map(drop) {
-                return Poll::Ready(Some(self.lost(error)));
+            match self.device.poll_read_ready(context) {
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(self.lost(error))),
+                Poll::Pending => {
+                    self.all_read();
+                    return Poll::Pending;
+                }
             }
             // Nothing: the device was empty after all, or the rest of the limit went to what was no request.
             if let Some(event) = self.try_next() {
@@ -297,7 +258,10 @@ impl Feed for Requests {
             let length = match read {
                 Ok(0) => return Some(self.lost(io::ErrorKind::UnexpectedEof.into())),
                 Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.all_read();
+                    return None;
+                }
                 Err(error) => return Some(self.lost(error)),
             };
             if let Some(event) = self.take(record.get(..length).unwrap_or_default()) {
@@ -374,6 +338,16 @@ impl Results {
     /// `plock_rate_limit`: requests a second, 0 for no limit.
     pub fn set_rate_limit(&self, rate: u32) {
         self.limit.set(rate);
+    }
+
+    /// What the limit holds back now. The device is looked at, since an empty bucket alone keeps nobody waiting.
+    #[must_use]
+    pub fn held_back(&self) -> Option<HeldBack> {
+        let (since, until) = self.limit.held()?;
+        let next = until.checked_duration_since(Instant::now()).filter(|next| !next.is_zero())?;
+        let mut device = [PollFd::new(self.device.as_fd(), PollFlags::POLLIN)];
+        let waiting = self.limit.get() > 0 && poll(&mut device, PollTimeout::ZERO) == Ok(1);
+        waiting.then(|| HeldBack { lasted: since.elapsed(), next })
     }
 }
 

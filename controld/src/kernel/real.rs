@@ -7,7 +7,7 @@ use crate::kernel::lanes::{Completions, Lanes};
 use crate::kernel::plockdev::Results;
 use crate::kernel::root::Root;
 use crate::kernel::write::Writer;
-use crate::kernel::{Kernel, LogSink};
+use crate::kernel::{HeldBack, Kernel, LogSink};
 use dlm_core::effect::{KernelWrite, Lane};
 use dlm_core::event::Token;
 use dlm_core::options::Switch;
@@ -51,6 +51,10 @@ impl Kernel for RealKernel {
 
     fn set_plock_rate_limit(&mut self, rate: u32) {
         self.plocks.set_rate_limit(rate);
+    }
+
+    fn plocks_held_back(&self) -> Option<HeldBack> {
+        self.plocks.held_back()
     }
 
     fn set_log_debug(&mut self, log_debug: Switch) {

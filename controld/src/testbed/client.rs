@@ -3,7 +3,7 @@
 use super::frame::{BadFrame, Notice, Request, hex, read_frame, write_frame};
 use super::translate::{event_of, group_name, request_write};
 use super::{ClusterSide, Place, QUEUE_MAX, VERSION};
-use crate::cluster::Cluster;
+use crate::cluster::{Backlog, Cluster};
 use crate::kernel::{Kernel, plockdev};
 use dlm_core::effect::{KernelWrite, Lane};
 use dlm_core::event::{Event, Token};
@@ -237,6 +237,10 @@ impl Cluster for Beside {
 
     fn answer_shutdown(&mut self, allow: bool) {
         self.cluster.answer_shutdown(allow);
+    }
+
+    fn backlog(&self) -> Option<Backlog> {
+        self.cluster.backlog()
     }
 }
 

@@ -5,6 +5,7 @@ mod daemons;
 
 use daemons::{is_done, join, programs, start, times, wait_for_members};
 use dlm_core::effect::Effect;
+use std::process::Command;
 use std::time::Duration;
 use testbed::kernel::Callback;
 use testbed::lab::{Lab, PATIENCE, Said};
@@ -455,6 +456,30 @@ fn command_is_run_by_all_other_nodes() {
     assert!(all.out.ends_with("check_status: done \n"), "{all:?}");
     for node in 1..=3 {
         assert!(lvm_log(&lab, node).starts_with("lvs\n"), "node {node}: {}", lvm_log(&lab, node));
+    }
+    lab.discard();
+}
+
+#[test]
+fn explain_names_commands_that_run_and_check_does_not_mind() {
+    let mut lab = cluster(2, "");
+    let goes_on = lab.directory().join("goes-on");
+    assert!(Command::new("mkfifo").arg(&goes_on).status().unwrap().success());
+    lab.script(2, "lvm", &format!("read word <{}", goes_on.display())).unwrap();
+    ok(&lab.tool(1, &["run_start", "lvm", "lvs"]).unwrap());
+    let waits = [
+        "waits for node 2 to say what became of a command of `dlm_tool run`, given up in ",
+        "waits for the end of a command that node 1 asked for, killed in ",
+    ];
+    for (node, wait) in [1, 2].into_iter().zip(waits) {
+        lab.wait_for_tool(node, &["explain"], wait, |text| text.contains(wait)).unwrap();
+        let checked = lab.tool(node, &["check"]).unwrap();
+        assert_eq!((checked.status, checked.out.as_str()), (Some(0), "running: 0 lockspaces\n"));
+    }
+    std::fs::write(&goes_on, "on\n").unwrap();
+    for node in [1, 2] {
+        let nothing = "waits for nothing itself";
+        lab.wait_for_tool(node, &["explain"], nothing, |text| text.contains(nothing)).unwrap();
     }
     lab.discard();
 }

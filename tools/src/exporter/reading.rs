@@ -42,7 +42,7 @@ pub fn page(reading: &Reading, own: &[MetricFamily]) -> Result<String, prometheu
 }
 
 /// Everything that the daemon as a whole can wait for.
-const DAEMON_REASONS: [Reason; 16] = [
+const DAEMON_REASONS: [Reason; 20] = [
     Reason::DaemonGroup,
     Reason::Protocols,
     Reason::Proposal,
@@ -59,6 +59,10 @@ const DAEMON_REASONS: [Reason; 16] = [
     Reason::KernelWrite,
     Reason::KernelRetry,
     Reason::KernelHeld,
+    Reason::RunReplies,
+    Reason::RunCommands,
+    Reason::PlockRate,
+    Reason::CorosyncQueue,
 ];
 
 const PHASES: [DaemonPhase; 5] = [

@@ -11,6 +11,7 @@ use crate::message::{RunCounts, RunRequest};
 use crate::out::Out;
 use crate::snapshot;
 use crate::types::{Instant, NodeId};
+use crate::waiting::Waiting;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -136,6 +137,13 @@ impl Commands {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let alive = self.0.values().filter(|command| command.state != State::Killed);
         alive.map(|command| command.due).min()
+    }
+
+    /// The end of those that there are, if any.
+    pub(super) fn wait(&self) -> Option<Waiting> {
+        let of = self.0.values().map(|command| command.request.start).collect();
+        let wait = Waiting::RunCommands { of, until: self.deadline(), count: self.0.len() };
+        (!self.0.is_empty()).then_some(wait)
     }
 
     /// Those that others asked for; our own are shown with their operation.

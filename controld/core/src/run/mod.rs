@@ -14,6 +14,7 @@ use crate::message::{Message, Packet, RunReply, RunRequest};
 use crate::out::Out;
 use crate::snapshot;
 use crate::types::{GlobalId, Group, Instant, NodeId};
+use crate::waiting::Waiting;
 use crate::world::World;
 use alloc::format;
 use alloc::string::String;
@@ -302,6 +303,11 @@ impl Runs {
     /// When `go_on` has something to do without any other event.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.started.deadline().into_iter().chain(self.commands.deadline()).min()
+    }
+
+    /// What is waited for.
+    pub(crate) fn waits(&self) -> impl Iterator<Item = Waiting> {
+        self.started.wait().into_iter().chain(self.commands.wait())
     }
 
     /// What `dlm_tool run_list` shows, in order of creation.

@@ -11,6 +11,7 @@ use crate::message::{
 use crate::out::Out;
 use crate::snapshot;
 use crate::types::{Instant, NodeId};
+use crate::waiting::Waiting;
 use crate::world::World;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -216,6 +217,14 @@ impl StartedHere {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.0.values().map(|started| started.due).min()
+    }
+
+    /// For whom these operations wait, if at all.
+    pub(super) fn wait(&self) -> Option<Waiting> {
+        let open = || self.0.values().filter(|started| !started.awaited.is_empty());
+        let until = open().map(|started| started.due).min()?;
+        let from = open().flat_map(|started| started.awaited.iter().copied()).collect();
+        Some(Waiting::RunReplies { from, until, count: open().count() })
     }
 
     pub(super) fn snapshot(&self) -> impl Iterator<Item = snapshot::Run> {

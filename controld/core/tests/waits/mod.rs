@@ -31,6 +31,8 @@ fn name(what: &Waiting) -> &'static str {
             LaneState::Pause { .. } => "kernel_retry",
             LaneState::Held => "kernel_held",
         },
+        Waiting::RunReplies { .. } => "run_replies",
+        Waiting::RunCommands { .. } => "run_commands",
         Waiting::Startup(wait) | Waiting::Fence(wait) => match wait {
             FenceWait::Protocol => "fence_protocol",
             FenceWait::Rings => "fence_rings",
@@ -105,6 +107,8 @@ fn scripts_reach_every_wait() {
         quorum
         rejoin
         rings
+        run_commands
+        run_replies
         starts
         stop
         unknown_agreement

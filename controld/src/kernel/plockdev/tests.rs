@@ -2,7 +2,8 @@ use super::*;
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 use std::future::poll_fn;
 use std::os::fd::AsRawFd as _;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A pair that keeps records apart, as the device does.
 fn pair() -> (OwnedFd, OwnedFd) {
@@ -211,6 +212,49 @@ async fn a_new_limit_counts_at_once() {
     assert_eq!(reading.next().await, Some(info(1)));
     assert_eq!(reading.next().await, Some(info(2)));
     assert_eq!(begin.elapsed(), Duration::ZERO);
+}
+
+/// Only requests that are there are held back, an empty bucket alone holds nobody.
+#[tokio::test(start_paused = true)]
+async fn what_the_limit_holds_back_is_told_with_its_times() {
+    let (kernel, device) = pair();
+    let (limit, (log, said)) = (RateLimit::new(2), sink());
+    let path = Path::new("/dev/misc/dlm_plock");
+    let results = device.try_clone().unwrap();
+    let results = Results::new(results, path.into(), limit.clone(), log.clone(), log.clone());
+    let requests = Requests::new(device, path, us(), limit.clone(), log).unwrap();
+    let mut reading = Reading { kernel, requests, limit, said };
+    reading.ask_for(0..2);
+    assert_eq!(reading.next().await, Some(info(0)));
+    assert_eq!(reading.next().await, Some(info(1)));
+    assert_eq!(reading.requests.try_next(), None);
+    assert_eq!(results.held_back(), None, "nobody asks");
+
+    reading.ask_for(2..4);
+    let next = Duration::from_millis(500);
+    assert_eq!(results.held_back(), Some(HeldBack { lasted: Duration::ZERO, next }));
+    tokio::time::advance(Duration::from_millis(200)).await;
+    assert_eq!(reading.requests.try_next(), None);
+    let (lasted, next) = (Duration::from_millis(200), Duration::from_millis(300));
+    assert_eq!(results.held_back(), Some(HeldBack { lasted, next }));
+
+    assert_eq!(reading.next().await, Some(info(2)));
+    assert_eq!(reading.requests.try_next(), None);
+    let held = results.held_back().unwrap();
+    assert!(held.lasted >= Duration::from_millis(500), "all the time: {held:?}");
+    assert_eq!(reading.next().await, Some(info(3)));
+    assert_eq!(results.held_back(), None, "all are read");
+    // The bucket has a token again, and nobody wants it.
+    tokio::time::advance(Duration::from_secs(9)).await;
+    assert_eq!(reading.requests.try_next(), None);
+
+    reading.ask_for(4..8);
+    assert_eq!(reading.next().await, Some(info(4)));
+    assert_eq!(reading.next().await, Some(info(5)));
+    assert_eq!(reading.requests.try_next(), None);
+    assert_eq!(results.held_back().map(|held| held.lasted), Some(Duration::ZERO), "since now");
+    reading.limit.set(0);
+    assert_eq!(results.held_back(), None, "no limit");
 }
 
 #[test]
