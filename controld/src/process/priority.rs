@@ -68,7 +68,7 @@ mod tests {
             Ok(()) => (own_policy(), on_a_thread(own_policy)),
             // Root of a container may not.
             Err(error) => {
-                assert_eq!(error.raw_os_error(), Some(Errno::EPERM as i32));
+                assert_eq!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EPERM));
                 (libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, own_policy())
             }
         });
