@@ -7,7 +7,7 @@
 use crate::change::{Sender, match_start};
 use crate::effect::Moment;
 use crate::lockspace::{Lockspace, Phase};
-use crate::message::{Message, START_JOINING, START_NACK, Start};
+use crate::message::{Message, START_HAVEPLOCK, START_JOINING, START_NACK, Start};
 use crate::mutants::Mutant;
 use crate::out::Out;
 use crate::snapshot::Wait;
@@ -37,6 +37,7 @@ impl Lockspace {
         let index = match_start(&self.changes, sender, start, world.setup.our_node);
         let Some(change) = index.and_then(|index| self.changes.get_mut(index)) else {
             self.debug(out, format!("match_change {from}:{} no match", start.seq));
+            self.note_again(from, start);
             return;
         };
         let seq = change.seq;
@@ -124,10 +125,34 @@ impl Lockspace {
         self.wait_since = out.now.mono;
     }
 
+    /// A START from before our time in the group was taken for this change, and here is the one that is meant: what its sender
+    /// says of the change from now on, as of the POSIX locks that it sends, it says by this number.
+    fn note_again(&mut self, from: NodeId, start: &Start) {
+        if start.flags & START_NACK != 0 {
+            return;
+        }
+        let Some(newest) = self.changes.front_mut() else {
+            // Ours was complete too early: the others pass the barrier here, or later.
+            if self.started.as_ref().is_some_and(|(change, _)| change.fits(&start.counts)) {
+                self.plocks.barrier_is_later(from, start.seq);
+            }
+            return;
+        };
+        if !newest.fits(&start.counts) {
+            return;
+        }
+        let incarnation = self.history.incarnation(from);
+        let member = newest.members.get_mut(&from).filter(|m| m.incarnation == incarnation);
+        if let Some(member) = member.filter(|m| m.start.is_some_and(|seq| seq < start.seq)) {
+            member.again = Some(start.seq);
+        }
+    }
+
     /// NACK every older change that our START could be taken for, then send the START.
     fn send_start(&mut self, world: &World, out: &mut Out<'_>) {
         let joining = if self.joining { START_JOINING } else { 0 };
-        let flags = joining | self.plock_flags();
+        let claims = world.mutated(Mutant::ClaimLocks);
+        let flags = joining | self.plock_flags() | if claims { START_HAVEPLOCK } else { 0 };
         let mut messages: Vec<Start> = Vec::new();
         let mut pending = self.changes.iter();
         let Some(newest) = pending.next() else { return };

@@ -45,6 +45,8 @@ pub(crate) struct Member {
     pub(crate) added: bool,
     /// Its accepted START, by the sender's number of the change.
     pub(crate) start: Option<ChangeSeq>,
+    /// A later START of it that looks the same: for it this is a change after the one that its accepted START was about.
+    pub(crate) again: Option<ChangeSeq>,
     /// It had completed no barrier when it sent the START: its kernel holds nothing of this lockspace.
     pub(crate) fresh: bool,
     /// That START said that it has all POSIX locks.
@@ -82,6 +84,7 @@ impl Change {
                     incarnation: incarnation(*node),
                     added: joined.contains(node),
                     start: None,
+                    again: None,
                     fresh: false,
                     has_plocks: false,
                     word: Word::Nothing,

@@ -7,6 +7,9 @@ use crate::event::{Confchg, Event, Token};
 use crate::go_on::Touched;
 use crate::lockspace::Lockspace;
 use crate::message::{Message, Packet};
+#[cfg(feature = "mutants")]
+use crate::mutants::Defects;
+use crate::mutants::Mutant;
 use crate::options::Setup;
 use crate::out::Out;
 use crate::plock::{EEXIST, ENOSYS, PlockInfo, PlockResource, Word};
@@ -77,7 +80,16 @@ impl Core {
     #[must_use]
     pub fn mutated(setup: Setup, mutant: crate::mutants::Mutant) -> Self {
         let mut core = Self::new(setup);
-        core.world.daemons.mutation.0 = Some(mutant);
+        core.world.daemons.mutation.0 = Defects::One(mutant);
+        core
+    }
+
+    /// A daemon with the known faults of the C daemon.
+    #[cfg(feature = "mutants")]
+    #[must_use]
+    pub fn like_c(setup: Setup) -> Self {
+        let mut core = Self::new(setup);
+        core.world.daemons.mutation.0 = Defects::OfC;
         core
     }
 
@@ -178,7 +190,10 @@ impl Core {
             Event::Offline { lockspace, release_recover } => {
                 return self.offline(lockspace, release_recover, out);
             }
-            Event::KernelDone { token, result } => return self.kernel_done(token, result, out),
+            Event::KernelDone { token, result } => {
+                let blind = self.world.mutated(Mutant::WritesNeverFail);
+                return self.kernel_done(token, if blind { Ok(()) } else { result }, out);
+            }
             Event::Slots { lockspace, slots, .. } => {
                 if let Some(known) = self.lockspaces.get_mut(&lockspace) {
                     known.slots_event(&slots, out);
@@ -201,7 +216,9 @@ impl Core {
                 }
                 out.push(Effect::AnswerShutdown { allow });
             }
-            Event::Terminate if self.lockspaces.is_empty() => {
+            Event::Terminate
+                if self.lockspaces.is_empty() || self.world.mutated(Mutant::TerminateAnyway) =>
+            {
                 out.debug("shutdown".to_string());
                 out.push(Effect::Leave(Group::Daemon));
                 out.push(Effect::Exit);
@@ -239,7 +256,13 @@ impl Core {
             Group::Lockspace(name) => name,
         };
         match self.lockspaces.get_mut(&name) {
-            Some(lockspace) => lockspace.confchg(change, &self.world, out),
+            Some(lockspace) => {
+                lockspace.confchg(change, &self.world, out);
+                let failures = change.left.iter().filter_map(|(node, _)| {
+                    Some((*node, lockspace.history.get(*node)?.failed_after?))
+                });
+                self.world.daemons.lost_after.extend(failures);
+            }
             None => out.error(format!("configuration change of unknown lockspace {name}")),
         }
         Touched::One(name)

@@ -126,7 +126,8 @@ impl Daemons {
                 continue;
             }
             // Our own PROTOCOL may take longer than post_join_delay to come back: no reason to fence ourselves.
-            let waiting = node == self.our_node
+            let ours = node == self.our_node && !self.mutation.has(Mutant::StartupFencesUs);
+            let waiting = ours
                 || self.fencing.delay_begin.is_none()
                 || self.delay_end(setup, out.now.mono).is_some();
             if !setup.fixed.startup_fencing.is_on() || waiting {
@@ -147,7 +148,8 @@ impl Daemons {
 
     /// Do for one victim what can be done now.
     fn request(&mut self, node: NodeId, cluster: &Cluster, setup: &Setup, out: &mut Out<'_>) {
-        if self.is_clean(node) {
+        let joined = self.mutation.has(Mutant::JoinedIsReturned) && self.is_member(node);
+        if self.is_clean(node) || joined {
             self.returned_clean(node, out);
             return;
         }
@@ -271,7 +273,8 @@ impl Daemons {
                 Some(RESULT_NOT_RUN)
             }
         };
-        attempt.failed = attempt.failed.or(result);
+        let last = self.mutation.has(Mutant::LastDeviceDecides);
+        attempt.failed = if last { result } else { attempt.failed.or(result) };
         if attempt.is_running() {
             self.fencing.attempts.insert(node, attempt);
             return;
@@ -283,6 +286,9 @@ impl Daemons {
             Some(_) if next < attempt.devices.len() => {
                 attempt.position = next;
                 self.run_group(node, attempt, setup, out);
+            }
+            Some(_) if self.mutation.has(Mutant::FailedAgentSucceeds) => {
+                self.finish_attempt(node, 0, out);
             }
             Some(result) => self.finish_attempt(node, result, out),
         }

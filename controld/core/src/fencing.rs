@@ -201,6 +201,9 @@ impl Daemons {
     pub(crate) fn actor_for(&mut self, node: NodeId, out: &mut Out<'_>) -> Option<NodeId> {
         let present: BTreeSet<NodeId> = self.members().map(|(id, _)| id).collect();
         let our_node = self.our_node;
+        if self.mutation.has(Mutant::EverybodyActs) {
+            return Some(our_node);
+        }
         let victim = &mut self.nodes.get_mut(&node)?.victim;
         if victim.all_actors.is_disjoint(&present) {
             let witnesses: BTreeSet<NodeId> =
@@ -234,7 +237,7 @@ impl Daemons {
         let victim = result.victim;
         if self.fencing.startup.contains(&victim) {
             // A failed attempt says nothing about a node that we have not begun to fence (defect 2).
-            if result.settles() {
+            if result.settles() || self.mutation.has(Mutant::FailedResultDropsStartup) {
                 self.fencing.startup.remove(&victim);
             }
             if !self.nodes.get(&victim).is_some_and(|node| node.victim.needs) {

@@ -9,6 +9,7 @@ use crate::group::{Daemon, Daemons, Membership};
 use crate::message::{
     CLEAR_FIPU, CLEAR_FIPU_UNKNOWN, CLEAR_STARTUP, FENCE_CLEAR_UNKNOWN, FenceClear, Message,
 };
+use crate::mutants::Mutant;
 use crate::options::Setup;
 use crate::out::Out;
 use crate::types::NodeId;
@@ -45,6 +46,9 @@ impl Daemons {
             self.fencing.unknown = false;
             self.fencing.orphaned = false;
             self.fencing.lost_witness = false;
+            if let Some(us) = self.nodes.get_mut(&self.our_node) {
+                us.says_unknown = false;
+            }
         }
     }
 
@@ -53,7 +57,8 @@ impl Daemons {
         if self.fencing.unknown {
             return;
         }
-        let may_clear = if self.no_victims() { CLEAR_STARTUP | CLEAR_FIPU } else { CLEAR_STARTUP };
+        let nothing_due = self.no_victims() || self.mutation.has(Mutant::ClearTooEarly);
+        let may_clear = if nothing_due { CLEAR_STARTUP | CLEAR_FIPU } else { CLEAR_STARTUP };
         let mut joiners: Vec<(usize, NodeId, u32)> = self
             .members()
             .map(|(id, node)| (node.order, id, node.owed & !node.told & may_clear))
@@ -65,6 +70,29 @@ impl Daemons {
             if let Some(entry) = self.nodes.get_mut(&node) {
                 entry.told |= flags;
             }
+            self.send(Message::FenceClear(FenceClear { node, result: 0, flags }), out);
+        }
+        if nothing_due {
+            self.answer_askers(out);
+        }
+    }
+
+    /// Who was here before all that know, as a daemon that hung while they came, is owed nothing by anybody, and would wait for
+    /// ever: the lowest that does not say the same of itself tells it.
+    fn answer_askers(&mut self, out: &mut Out<'_>) {
+        let lowest = self.members().find(|(_, node)| !node.says_unknown).map(|(id, _)| id);
+        if lowest != Some(self.our_node) {
+            return;
+        }
+        let asks =
+            |node: &Daemon| node.says_unknown && node.owed == 0 && node.told & CLEAR_FIPU == 0;
+        let asking: Vec<NodeId> =
+            self.members().filter(|(_, node)| asks(node)).map(|(id, _)| id).collect();
+        for node in asking {
+            if let Some(entry) = self.nodes.get_mut(&node) {
+                entry.told |= CLEAR_FIPU;
+            }
+            let flags = CLEAR_FIPU;
             self.send(Message::FenceClear(FenceClear { node, result: 0, flags }), out);
         }
     }
@@ -124,15 +152,17 @@ impl Daemons {
             return;
         };
         if clear.result == FENCE_CLEAR_UNKNOWN && clear.flags & CLEAR_FIPU_UNKNOWN != 0 {
-            if unknown_here {
-                node.says_unknown = true;
-            }
+            node.says_unknown = true;
             return;
         }
         if clear.result != 0 {
             return;
         }
         node.owed &= !clear.flags;
+        if clear.flags & CLEAR_FIPU != 0 {
+            node.says_unknown = false;
+            node.told &= !CLEAR_FIPU;
+        }
         if ours {
             if let Some(teller) = self.nodes.get_mut(&from).filter(|_| unknown_here) {
                 teller.may_know = true;
@@ -160,7 +190,7 @@ impl Daemons {
     /// A member is gone while we do not know whether fencing is in progress. If it was there before us and never said that
     /// it knows nothing either, it may have been fencing somebody of whom nobody else will tell us.
     pub(crate) fn witness_lost(&mut self, may_have_known: bool) {
-        if self.fencing.unknown && may_have_known {
+        if self.fencing.unknown && may_have_known && !self.mutation.has(Mutant::ForgetWitness) {
             self.fencing.lost_witness = true;
         }
     }
@@ -168,6 +198,9 @@ impl Daemons {
     /// When the last member that may have known is gone, nobody's word can replace what we have not seen: every configured
     /// node has to join, be fenced, or be acknowledged (defects 3 and 14).
     fn refill_startup_list(&mut self, setup: &Setup, out: &mut Out<'_>) {
+        if self.mutation.has(Mutant::NeverRefillStartup) {
+            return;
+        }
         let on_their_word = self.fencing.wait_clear || !setup.fixed.startup_fencing.is_on();
         let somebody_knows = self.members().any(|(_, node)| node.may_know && !node.says_unknown);
         if !self.fencing.unknown || !self.fencing.lost_witness || !on_their_word || somebody_knows {

@@ -64,7 +64,13 @@ impl Lockspace {
         // Also for nodes that were never seen here: a victim may have used this lockspace before we joined it.
         waits.extend(world.daemons.victims());
         waits.extend(world.daemons.fencing.startup.iter().copied());
-        (!waits.is_empty() || world.daemons.fencing.unknown).then_some(Wait::Fencing(waits))
+        // A daemon that dies leaves one group after the other. Another lockspace has seen it go; it may have left this one
+        // before we came, and still be in that of the daemons.
+        let dying = world.daemons.lost_after.iter();
+        let dying = dying.filter(|(node, ring)| !world.cluster.has_lost_since(**node, **ring));
+        waits.extend(dying.map(|(node, _)| *node).filter(|_| !world.mutated(Mutant::SkipLossGate)));
+        let unknown = world.daemons.fencing.unknown && !world.mutated(Mutant::SkipUnknownGate);
+        (!waits.is_empty() || unknown).then_some(Wait::Fencing(waits))
     }
 
     /// The incarnation of `node` that failed here holds nothing any more.
@@ -73,7 +79,8 @@ impl Lockspace {
     /// on that ring, the daemon group has seen its end too, and knows whether it still must be fenced.
     fn is_settled(&self, node: NodeId, world: &mut World, out: &mut Out<'_>) -> bool {
         let failed_after = self.history.get(node).and_then(|record| record.failed_after);
-        if failed_after.is_some_and(|ring| !world.cluster.has_lost_since(node, ring)) {
+        let lingers = failed_after.is_some_and(|ring| !world.cluster.has_lost_since(node, ring));
+        if lingers && !world.mutated(Mutant::SkipLossGate) {
             return false;
         }
         let Some(daemon) = world.daemons.nodes.get(&node) else {
@@ -110,7 +117,7 @@ impl Lockspace {
         };
         // The kernel replays a failed node's journal only if the node's entry is gone or renewed before `control 1`.
         let lingering = failed(&|node, ring| !world.cluster.has_lost_since(node, ring));
-        if !lingering.is_empty() {
+        if !lingering.is_empty() && !world.mutated(Mutant::SkipLossGate) {
             return Some(Wait::NodeGone(lingering));
         }
         let ghosts: BTreeSet<NodeId> =

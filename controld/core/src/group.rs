@@ -39,6 +39,8 @@ pub(crate) struct Daemons {
     /// Not part of recordings: who replays one has the core without it.
     #[serde(skip)]
     pub(crate) mutation: Mutation,
+    /// The last ring of each node that a lockspace has seen fail; the group of the daemons may yet have to see it.
+    pub(crate) lost_after: BTreeMap<NodeId, u64>,
     pub(crate) counts: Counts,
 }
 
@@ -137,6 +139,7 @@ impl Daemons {
             stateful: false,
             merge_wait: false,
             mutation: Mutation::default(),
+            lost_after: BTreeMap::new(),
             counts: Counts::default(),
         }
     }

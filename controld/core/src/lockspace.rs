@@ -212,7 +212,8 @@ impl Lockspace {
         self.debug(out, String::from("confchg for our leave"));
         // We are out of the group: a start that still waits for somebody's address is nobody's business any more.
         self.drop_waiting_start();
-        self.lane.push(Write::Release { stop: self.kernel == Kernel::Running });
+        let stop = self.kernel == Kernel::Running && !world.mutated(Mutant::ReleaseRunning);
+        self.lane.push(Write::Release { stop });
         self.kernel = Kernel::Stopped;
         self.phase = Phase::Releasing { again: false };
         self.plocks.abandon(world.setup.our_node, plock::EEXIST, out);
@@ -237,7 +238,8 @@ impl Lockspace {
         if self.phase == Phase::Joining {
             self.phase = Phase::Member;
         }
-        if self.phase == Phase::Member && self.joining && merges(confchg) {
+        let anew = self.phase == Phase::Member && self.joining && merges(confchg);
+        if anew && !world.mutated(Mutant::NeverJoinAnew) {
             self.rejoin(out);
             return;
         }
@@ -313,6 +315,12 @@ impl Lockspace {
             if joined || we_joined {
                 self.debug(out, format!("add_change cg {seq} joined nodeid {node}"));
                 self.history.added(*node, seq, we_joined && *node != our_node);
+                if world.mutated(Mutant::OneStay) {
+                    self.history
+                        .get_mut(*node)
+                        .into_iter()
+                        .for_each(|record| record.incarnation = 1);
+                }
             }
         }
         if we_joined {

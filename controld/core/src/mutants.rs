@@ -1,81 +1,137 @@
 //! Deliberate defects, to see that the simulator finds them. Without the feature `mutants` there are none.
 
-/// One deliberate defect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mutant {
-    /// START without waiting until all groups and the quorum service are on one ring.
-    SkipRingGate,
-    /// START without quorum.
-    SkipQuorumGate,
-    /// A failed node is forgotten: START without waiting for its fencing.
-    SkipFencingGate,
-    /// START before our own kernel has stopped.
-    SkipStopGate,
-    /// START while the failed node's comm is still in the kernel.
-    SkipCommsGate,
-    /// A NACK voids nothing.
-    IgnoreNack,
-    /// The start is decided although one member's START has not come.
-    MissingStart,
-    /// A lockspace takes a failure for a leave.
-    FailureAsLeave,
-    /// Members that went and came are not renewed.
-    ForgetRenew,
-    /// Agents run without quorum.
-    FenceWithoutQuorum,
-    /// A FENCE_RESULT of failure settles the victim.
-    FailedResultSettles,
-    /// Start-up fencing forgets its list.
-    SkipStartupFencing,
-}
-
-#[cfg(feature = "mutants")]
-impl Mutant {
-    /// All of them.
-    pub const ALL: &'static [Self] = &[
-        Self::SkipRingGate,
-        Self::SkipQuorumGate,
-        Self::SkipFencingGate,
-        Self::SkipStopGate,
-        Self::SkipCommsGate,
-        Self::IgnoreNack,
-        Self::MissingStart,
-        Self::FailureAsLeave,
-        Self::ForgetRenew,
-        Self::FenceWithoutQuorum,
-        Self::FailedResultSettles,
-        Self::SkipStartupFencing,
-    ];
-
-    /// Its name in a table.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::SkipRingGate => "skip-ring-gate",
-            Self::SkipQuorumGate => "skip-quorum-gate",
-            Self::SkipFencingGate => "skip-fencing-gate",
-            Self::SkipStopGate => "skip-stop-gate",
-            Self::SkipCommsGate => "skip-comms-gate",
-            Self::IgnoreNack => "ignore-nack",
-            Self::MissingStart => "missing-start",
-            Self::FailureAsLeave => "failure-as-leave",
-            Self::ForgetRenew => "forget-renew",
-            Self::FenceWithoutQuorum => "fence-without-quorum",
-            Self::FailedResultSettles => "failed-result-settles",
-            Self::SkipStartupFencing => "skip-startup-fencing",
+/// One line a mutant: its name in a table, and which items of docs/defects.md it does as the C daemon does.
+macro_rules! mutants {
+    ($($(#[$about:meta])* $mutant:ident = $name:literal $(of $($item:literal),+)?;)+) => {
+        /// One deliberate defect.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Mutant {
+            $($(#[$about])* $mutant,)+
         }
-    }
+
+        #[cfg(feature = "mutants")]
+        impl Mutant {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$mutant),+];
+
+            /// Its name in a table.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$mutant => $name,)+
+                }
+            }
+
+            /// The items of docs/defects.md that it has in common with the C daemon.
+            #[must_use]
+            pub const fn items(self) -> &'static [u32] {
+                match self {
+                    $(Self::$mutant => &[$($($item),+)?],)+
+                }
+            }
+        }
+    };
 }
 
-/// The defect of this core, if any.
+mutants! {
+    /// START without waiting until all groups and the quorum service are on one ring.
+    SkipRingGate = "skip-ring-gate";
+    /// START without quorum.
+    SkipQuorumGate = "skip-quorum-gate";
+    /// A failed node is forgotten: START without waiting for its fencing.
+    SkipFencingGate = "skip-fencing-gate";
+    /// START before our own kernel has stopped.
+    SkipStopGate = "skip-stop-gate";
+    /// START while the failed node's comm is still in the kernel.
+    SkipCommsGate = "skip-comms-gate" of 8;
+    /// A NACK voids nothing.
+    IgnoreNack = "ignore-nack";
+    /// The start is decided although one member's START has not come.
+    MissingStart = "missing-start";
+    /// A lockspace takes a failure for a leave.
+    FailureAsLeave = "failure-as-leave";
+    /// Members that went and came are not renewed.
+    ForgetRenew = "forget-renew";
+    /// Agents run without quorum.
+    FenceWithoutQuorum = "fence-without-quorum";
+    /// A FENCE_RESULT of failure settles the victim.
+    FailedResultSettles = "failed-result-settles";
+    /// Start-up fencing forgets its list.
+    SkipStartupFencing = "skip-startup-fencing";
+    /// A node's stays in a group are not told apart: a START of an earlier life counts.
+    OneStay = "one-stay";
+    /// A lockspace that has never started stays in its group when partitions merge.
+    NeverJoinAnew = "never-join-anew";
+    /// A lockspace is released without having been stopped.
+    ReleaseRunning = "release-running";
+    /// Everybody is the actor for every victim.
+    EverybodyActs = "everybody-acts";
+    /// A FENCE_RESULT of failure drops the victim from the start-up list.
+    FailedResultDropsStartup = "failed-result-drops-startup" of 2;
+    /// An agent that has failed is taken for one that has succeeded.
+    FailedAgentSucceeds = "failed-agent-succeeds";
+    /// Start-up fencing does not spare ourselves.
+    StartupFencesUs = "startup-fences-us";
+    /// A victim counts as harmless as soon as its daemon is in the group.
+    JoinedIsReturned = "joined-is-returned";
+    /// A failed member is dealt with before the cluster has lost it.
+    SkipLossGate = "skip-loss-gate" of 8;
+    /// START although fencing may be in progress that we have not seen begin.
+    SkipUnknownGate = "skip-unknown-gate";
+    /// Joiners are told that no fencing is in progress while some is.
+    ClearTooEarly = "clear-too-early";
+    /// The loss of somebody who may have known of fencing is forgotten.
+    ForgetWitness = "forget-witness" of 3;
+    /// The start-up list is not filled again when its teller is gone.
+    NeverRefillStartup = "never-refill-startup" of 14;
+    /// We never say that we hold state.
+    NeverStateful = "never-stateful";
+    /// A node that merges with state is a clean member.
+    MergedIsClean = "merged-is-clean";
+    /// Results of POSIX locks are not held back from a failure to the next start.
+    ResultsAtOnce = "results-at-once";
+    /// POSIX locks of members that are gone are kept.
+    KeepLocksOfTheDead = "keep-locks-of-the-dead";
+    /// POSIX locks of another node than the one that is gone are given up.
+    PurgeAnother = "purge-another";
+    /// What is said about POSIX locks during a transfer is forgotten.
+    ForgetSaidMeanwhile = "forget-said-meanwhile";
+    /// A joiner loses the first lock of each part of a transfer.
+    LoseATransferredLock = "lose-a-transferred-lock";
+    /// The last device of a parallel group to end speaks for all of it.
+    LastDeviceDecides = "last-device-decides" of 1;
+    /// Failed kernel writes are taken for done.
+    WritesNeverFail = "writes-never-fail" of 6;
+    /// SIGTERM ends a daemon that has lockspaces.
+    TerminateAnyway = "terminate-anyway" of 26;
+    /// A joiner says that it has all POSIX locks.
+    ClaimLocks = "claim-locks";
+}
+
+/// The defects of this core, if any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Mutation(#[cfg(feature = "mutants")] pub(crate) Option<Mutant>);
+pub(crate) struct Mutation(#[cfg(feature = "mutants")] pub(crate) Defects);
+
+/// Which defects.
+#[cfg(feature = "mutants")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Defects {
+    #[default]
+    None,
+    One(Mutant),
+    /// All that are the C daemon's.
+    OfC,
+}
 
 impl Mutation {
     /// This core has the defect.
     #[cfg(feature = "mutants")]
     pub(crate) fn has(self, mutant: Mutant) -> bool {
-        self.0 == Some(mutant)
+        match self.0 {
+            Defects::None => false,
+            Defects::One(ours) => ours == mutant,
+            Defects::OfC => !mutant.items().is_empty(),
+        }
     }
 
     /// No core has a defect.

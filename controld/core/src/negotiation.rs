@@ -4,6 +4,7 @@ use crate::cluster::Cluster;
 use crate::effect::Effect;
 use crate::group::{Daemons, Membership};
 use crate::message::{Message, PROTOCOL_STATEFUL, Protocol, ProtocolVersion};
+use crate::mutants::Mutant;
 use crate::options::Setup;
 use crate::out::Out;
 use crate::types::{NodeId, Version};
@@ -58,7 +59,8 @@ impl Daemons {
 
     pub(crate) fn send_protocol(&self, run: Option<Run>, out: &mut Out<'_>) {
         let (daemon, kernel) = run.map_or_else(Default::default, |run| (run.daemon, run.kernel));
-        let flags = if self.stateful { PROTOCOL_STATEFUL } else { 0 };
+        let stateful = self.stateful && !self.mutation.has(Mutant::NeverStateful);
+        let flags = if stateful { PROTOCOL_STATEFUL } else { 0 };
         let plain = |version| ProtocolVersion { version, flags: 0 };
         self.send(
             Message::Protocol(Protocol {
@@ -104,7 +106,8 @@ impl Daemons {
             && !node.there_before_us
             && !node.membership.is_clean()
             && node.stateful
-            && node.met_with_state;
+            && node.met_with_state
+            && !self.mutation.has(Mutant::MergedIsClean);
         if merge {
             self.merged(from, cluster, setup, out);
         } else {

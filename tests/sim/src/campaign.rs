@@ -1,5 +1,7 @@
 //! Many seeds on all cores, with a line that shows how far it has come.
 
+#[cfg(feature = "mutants")]
+use crate::c_peer::mixed;
 use crate::plan::{Plan, Shape};
 use crate::shrink::shrink;
 use crate::storm::{Outcome, Story, run};
@@ -48,6 +50,8 @@ pub struct Tally {
     pub recoveries: u64,
     /// Virtual seconds.
     pub seconds: u64,
+    /// What lies about fencing have led to.
+    pub harm: u64,
     /// Those that broke a promise, with what they broke.
     pub failures: Vec<(u64, Outcome)>,
 }
@@ -58,11 +62,24 @@ pub fn real() -> MakeBrain {
     Box::new(|setup| Box::new(Core::new(setup)))
 }
 
+/// The decisions of a plan's daemons.
+#[must_use]
+pub fn brains(plan: &Plan) -> MakeBrain {
+    mixed(&plan.c_nodes).unwrap_or_else(real)
+}
+
+/// No plan has daemons like the C daemon.
+#[cfg(not(feature = "mutants"))]
+fn mixed(_: &[u32]) -> Option<MakeBrain> {
+    None
+}
+
 /// One seed, without its story.
 #[must_use]
 pub fn run_seed(seed: u64, shape: Shape) -> Outcome {
     SEED.set(seed);
-    run(&Plan::draw(seed, shape), Story::Silent, real())
+    let plan = Plan::draw(seed, shape);
+    run(&plan, Story::Silent, brains(&plan))
 }
 
 /// Name the seed of a run that panics.
@@ -106,6 +123,7 @@ impl Campaign {
                 tally.seeds += 1;
                 tally.recoveries += outcome.recoveries;
                 tally.seconds += outcome.seconds;
+                tally.harm += outcome.harm;
                 if outcome.broken.is_some() {
                     tally.failures.push((seed, outcome));
                     stop.store(tally.failures.len() >= FAILURES_TOLD, Ordering::Relaxed);
@@ -135,6 +153,18 @@ pub fn command(plan: &Plan, shape: Shape, whole: bool) -> String {
     if let Some(lockspaces) = shape.lockspaces {
         let _ = write!(text, " LOCKSPACES={lockspaces}");
     }
+    if let Some(locks) = shape.locks {
+        let _ = write!(text, " LOCKS={locks}");
+    }
+    if let Some(rare) = shape.rare {
+        let _ = write!(text, " RARE={rare}");
+    }
+    if shape.lies {
+        text.push_str(" LIES=1");
+    }
+    if shape.c_peers {
+        text.push_str(" C_PEERS=1");
+    }
     if !whole {
         let numbers: Vec<String> = plan.steps.iter().map(|step| step.number.to_string()).collect();
         let _ = write!(text, " KEEP={}", numbers.join(","));
@@ -144,15 +174,10 @@ pub fn command(plan: &Plan, shape: Shape, whole: bool) -> String {
 
 /// A failing seed as a short story, with the command that tells it again.
 #[must_use]
-pub fn tell_failure(
-    seed: u64,
-    shape: Shape,
-    outcome: &Outcome,
-    brains: impl Fn() -> MakeBrain,
-) -> String {
+pub fn tell_failure(seed: u64, shape: Shape, outcome: &Outcome) -> String {
     let plan = Plan::draw(seed, shape);
-    let short = shrink(&plan, outcome, |plan| run(plan, Story::Silent, brains()));
-    let told = run(&short, Story::Told, brains());
+    let short = shrink(&plan, outcome, |plan| run(plan, Story::Silent, brains(plan)));
+    let told = run(&short, Story::Told, brains(&short));
     let mut text =
         format!("BROKEN: {}\n  {}\n", told.broken.as_deref().unwrap_or("nothing"), plan.title());
     let _ = writeln!(text, "  shortened from {} steps to {}:", plan.steps.len(), short.steps.len());
@@ -249,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_with_the_command_that_repeats_it() {
-        let shape = Shape { nodes: Some(3), lockspaces: None };
+        let shape = Shape { nodes: Some(3), ..Shape::default() };
         let plan = Plan::draw(9, shape);
         assert_eq!(command(&plan, shape, true), "make sim SEED=9 NODES=3");
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
-use dlm_sim::campaign::{Campaign, Tally, command, name_seed_in_panics, real, tell_failure};
+use dlm_sim::campaign::{Campaign, Tally, brains, command, name_seed_in_panics, tell_failure};
 use dlm_sim::plan::{Plan, Shape};
 use dlm_sim::scale::{Peers, measure, table};
 use dlm_sim::storm::{Story, run};
@@ -32,7 +32,7 @@ enum What {
     #[cfg(feature = "mutants")]
     Mutants {
         /// Seeds for each, at most
-        #[arg(long, default_value_t = 1000)]
+        #[arg(long, default_value_t = 5000)]
         seeds: u64,
         /// The first seed
         #[arg(long, default_value_t = 1)]
@@ -59,11 +59,29 @@ struct Fixed {
     /// Lockspaces, 1 to 1000; drawn from 1 to 3 if not given
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     lockspaces: Option<u32>,
+    /// Processes that use POSIX locks, or none; drawn if not given
+    #[arg(long)]
+    locks: Option<bool>,
+    /// Hangs, flapping, loss in one direction and clocks that are set, or none; drawn if not given
+    #[arg(long)]
+    rare: Option<bool>,
+    /// Fence agents report success and do nothing, where they would fail otherwise
+    #[arg(long)]
+    lies: bool,
+    /// Some daemons do as the C daemon does, its known faults included
+    #[cfg(feature = "mutants")]
+    #[arg(long)]
+    c_peers: bool,
 }
 
 impl Fixed {
     const fn shape(&self) -> Shape {
-        Shape { nodes: self.nodes, lockspaces: self.lockspaces }
+        let Self { nodes, lockspaces, locks, rare, lies, .. } = *self;
+        #[cfg(feature = "mutants")]
+        let c_peers = self.c_peers;
+        #[cfg(not(feature = "mutants"))]
+        let c_peers = false;
+        Shape { nodes, lockspaces, locks, rare, lies, c_peers }
     }
 }
 
@@ -121,7 +139,10 @@ fn storms(options: &Storms) -> anyhow::Result<ExitCode> {
     let begin = Instant::now();
     let tally = campaign.run();
     for (seed, outcome) in &tally.failures {
-        println!("\n{}", tell_failure(*seed, shape, outcome, real));
+        println!("\n{}", tell_failure(*seed, shape, outcome));
+    }
+    if shape.lies || shape.c_peers {
+        println!("harm beyond what daemons of ours can help: {} times", tally.harm);
     }
     println!("{}", sum(&tally, begin.elapsed()));
     Ok(if tally.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -133,9 +154,11 @@ fn mutants(seeds: u64, first: u64) -> anyhow::Result<ExitCode> {
     let jobs = std::thread::available_parallelism()?.get();
     let hunts = dlm_sim::mutants::hunt(first, seeds, jobs);
     let known = dlm_core::mutants::Mutant::ALL.len();
+    println!("{:28} {:>4} {:>6}  what it broke", "mutant", "item", "seeds");
     for hunt in &hunts {
         let what = hunt.broken.as_deref().unwrap_or("SURVIVED");
-        println!("{:24} {:6}  {what}", hunt.mutant.name(), hunt.seeds);
+        let items: Vec<String> = hunt.mutant.items().iter().map(u32::to_string).collect();
+        println!("{:28} {:>4} {:6}  {what}", hunt.mutant.name(), items.join(","), hunt.seeds);
     }
     let caught = hunts.iter().filter(|hunt| hunt.broken.is_some()).count();
     println!("{caught} of {known} caught in {:.1} s", begin.elapsed().as_secs_f64());
@@ -191,7 +214,7 @@ fn replay(options: &Replay) -> anyhow::Result<ExitCode> {
             whole.keeping(numbers)
         }
     };
-    let outcome = run(&plan, Story::Told, real());
+    let outcome = run(&plan, Story::Told, brains(&plan));
     println!("{}", plan.title());
     for step in &plan.steps {
         println!("  {:3}. {}; then {} ms", step.number, step.fault, step.pause);

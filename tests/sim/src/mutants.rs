@@ -46,7 +46,10 @@ fn hunt_one(mutant: Mutant, first: u64, seeds: u64) -> Hunt {
         let plan = Plan::draw(first.wrapping_add(number), Shape::default());
         let brain: testbed::harness::MakeBrain =
             Box::new(move |setup| Box::new(Core::mutated(setup, mutant)));
-        if let Some(broken) = run(&plan, Story::Silent, brain).broken {
+        let broken = run(&plan, Story::Silent, brain).broken;
+        // The defect's doing alone.
+        let sound = || run(&plan, Story::Silent, crate::campaign::real()).broken.is_none();
+        if let Some(broken) = broken.filter(|_| sound()) {
             return Hunt { mutant, seeds: number + 1, broken: Some(broken) };
         }
     }

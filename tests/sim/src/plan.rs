@@ -1,73 +1,28 @@
 //! What will be done to a cluster: drawn from one seed before anything runs, so that parts of it can be left out.
 
+use crate::fault::Fault;
 use dlm_core::options::Switch;
-use std::fmt;
-use testbed::harness::{Pace, World};
-use testbed::power::Behaviour;
+use dlm_core::plock::Mode;
+use testbed::harness::{Ask, Pace, Want, World, node};
 use testbed::random::Random;
 
 /// Keeps a plan's draws apart from those of its world, which has the same seed.
 const PLAN_SALT: u64 = 0x5349_4d50_4c41_4e31;
+/// Keeps the draws of POSIX locks apart: a plan is the same with and without them.
+const LOCK_SALT: u64 = 0x504c_4f43_4b53_2131;
+/// The same for daemons like the C daemon.
+const C_SALT: u64 = 0x0c0c_0c0c_0c0c_0c0c;
+/// The same for rare faults.
+const RARE_SALT: u64 = 0x5241_5245_5241_5245;
+/// Requests for POSIX locks between two faults, at most.
+const ASKS: u64 = 6;
+/// Processes of each node, and files.
+const PROCESSES: u64 = 2;
+const FILES: u64 = 2;
+/// The last byte of a file.
+const LAST_BYTE: u64 = 3;
 /// Faults of a storm on a few nodes; larger clusters get one more for every eighth node.
 const FAULTS: u64 = 14;
-
-/// Something done to the cluster from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// A user on this node wants this lockspace.
-    Join(u32, String),
-    /// That user leaves.
-    Leave(u32, String),
-    /// Loss of power.
-    Crash(u32),
-    /// Two nodes lose power at once.
-    CrashBoth(u32, u32),
-    /// Power on.
-    Boot(u32),
-    /// Power off and on.
-    Reset(u32),
-    /// SIGKILL for a daemon.
-    KillDaemon(u32),
-    /// A daemon is started on a node that has none.
-    StartDaemon(u32),
-    /// These nodes are cut off from the others.
-    Cut(Vec<u32>),
-    /// The network is whole again.
-    Heal,
-    /// The next agent for this victim fails.
-    AgentFails(u32),
-    /// The next agent for this victim hangs.
-    AgentHangs(u32),
-    /// SIGTERM for a daemon.
-    Terminate(u32),
-    /// Stops on this node take so many milliseconds from now on.
-    SlowStops(u32, u64),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Join(node, name) => write!(f, "a user of node {node} joins {name}"),
-            Self::Leave(node, name) => write!(f, "a user of node {node} leaves {name}"),
-            Self::Crash(node) => write!(f, "node {node} loses power"),
-            Self::CrashBoth(node, other) => write!(f, "nodes {node} and {other} lose power"),
-            Self::Boot(node) => write!(f, "node {node} is switched on, if it is off"),
-            Self::Reset(node) => write!(f, "node {node} is reset"),
-            Self::KillDaemon(node) => write!(f, "the daemon of node {node} is killed"),
-            Self::StartDaemon(node) => {
-                write!(f, "the daemon of node {node} is started, if it is gone")
-            }
-            Self::Cut(nodes) => write!(f, "nodes {nodes:?} are cut off from the others"),
-            Self::Heal => write!(f, "the network is mended"),
-            Self::AgentFails(node) => write!(f, "the next fence agent for node {node} fails"),
-            Self::AgentHangs(node) => write!(f, "the next fence agent for node {node} hangs"),
-            Self::Terminate(node) => write!(f, "the daemon of node {node} gets SIGTERM"),
-            Self::SlowStops(node, millis) => {
-                write!(f, "stops of node {node} take {millis} ms from now on")
-            }
-        }
-    }
-}
 
 /// A fault and what passes before the next one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +42,14 @@ pub struct Shape {
     pub nodes: Option<u32>,
     /// Number of lockspaces.
     pub lockspaces: Option<u32>,
+    /// Processes that use POSIX locks, or none.
+    pub locks: Option<bool>,
+    /// Rare faults too: hangs, flapping, loss in one direction, clocks that are set.
+    pub rare: Option<bool>,
+    /// Fence agents lie now and then.
+    pub lies: bool,
+    /// Some daemons are like the C daemon; needs the feature `mutants`.
+    pub c_peers: bool,
 }
 
 /// Options of the daemons that differ from run to run.
@@ -98,6 +61,10 @@ pub struct Options {
     pub concurrent_fencing: bool,
     /// `post_join_delay`.
     pub post_join_delay: u64,
+    /// Two devices have to work to fence a node.
+    pub two_feeds: bool,
+    /// `plock_ownership` is off; else it is not set.
+    pub replicated: bool,
 }
 
 /// A whole run.
@@ -111,6 +78,8 @@ pub struct Plan {
     pub lockspaces: u32,
     /// Everything may take seconds.
     pub wild: bool,
+    /// Nodes whose daemon is like the C daemon.
+    pub c_nodes: Vec<u32>,
     /// Of all daemons.
     pub options: Options,
     /// In order.
@@ -129,23 +98,162 @@ impl Plan {
             startup_fencing: !random.one_in(4),
             concurrent_fencing: random.one_in(4),
             post_join_delay: random.pick(&[30, 30, 30, 3]).unwrap_or(30),
+            two_feeds: false,
+            replicated: false,
         };
         let mut plan = Self {
             seed,
             nodes: shape.nodes.unwrap_or(drawn_nodes),
             lockspaces: shape.lockspaces.unwrap_or(drawn_lockspaces),
             wild,
+            c_nodes: Vec::new(),
             options,
             steps: Vec::new(),
         };
         plan.draw_joins(&mut random);
         for _ in 0..FAULTS + u64::from(plan.nodes) / 8 {
-            let fault = plan.draw_fault(&mut random);
+            let fault = match plan.draw_fault(&mut random) {
+                Fault::AgentFails(node) | Fault::AgentHangs(node) if shape.lies => {
+                    Fault::AgentLies(node)
+                }
+                fault => fault,
+            };
             let long = random.one_in(3);
             let pause = random.between(0, if long { 40_000 } else { 3_000 });
             plan.add(fault, pause);
         }
+        if shape.c_peers {
+            let mut random = Random::new(seed ^ C_SALT);
+            let ours = plan.any(&mut random);
+            plan.c_nodes =
+                (1..=plan.nodes).filter(|node| *node != ours && random.one_in(2)).collect();
+        }
+        let mut random = Random::new(seed ^ RARE_SALT);
+        let rare = random.one_in(2);
+        if shape.rare.unwrap_or(rare) {
+            plan.options.two_feeds = random.one_in(3);
+            plan.draw_rare(&mut random);
+        }
+        let mut random = Random::new(seed ^ LOCK_SALT);
+        let locks = random.one_in(2);
+        if shape.locks.unwrap_or(locks) {
+            plan.options.replicated = random.one_in(2);
+            plan.draw_locks(&mut random);
+        }
         plan
+    }
+
+    /// Rare faults among the others.
+    fn draw_rare(&mut self, random: &mut Random) {
+        for Step { fault, pause, .. } in std::mem::take(&mut self.steps) {
+            let joins = matches!(fault, Fault::Join(..)) && pause == 0;
+            self.add(fault, pause);
+            if joins || !random.one_in(5) {
+                continue;
+            }
+            let node = self.any(random);
+            match random.between(0, 6) {
+                0 => self.add(Fault::Hang(node, random.between(0, 60_000)), pause),
+                1 => {
+                    let (far, back) = (random.one_in(2), random.one_in(2));
+                    let seconds = random.between(1, if far { 100_000 } else { 5 }).cast_signed();
+                    self.add(Fault::SetClock(node, if back { -seconds } else { seconds }), pause);
+                }
+                2 => self.draw_flapping(node, random),
+                3 => {
+                    let times = u32::try_from(random.between(1, 3)).unwrap_or(1);
+                    self.add(Fault::WritesFail(node, times), pause);
+                }
+                4 => self.draw_loss(node, random),
+                5 => self.draw_start_over(node, random),
+                _ => self.draw_twins(node, random),
+            }
+        }
+    }
+
+    /// All but one, which is cut off and runs on, begin anew, and cannot fence it at once.
+    fn draw_start_over(&mut self, node: u32, random: &mut Random) {
+        let others: Vec<u32> = (1..=self.nodes).filter(|other| *other != node).collect();
+        self.add(Fault::Cut(vec![node]), random.between(0, 1000));
+        others.iter().for_each(|other| self.add(Fault::Crash(*other), 0));
+        for other in &others {
+            self.add(Fault::Boot(*other), random.between(0, 3000));
+            self.add(Fault::AgentFails(node), 0);
+        }
+        if let Some(last) = self.steps.last_mut() {
+            last.pause = random.between(0, 40_000);
+        }
+        for other in &others {
+            let name = self.any_lockspace(random);
+            self.add(Fault::Join(*other, name), random.between(0, 2000));
+        }
+        if let Some(other) = random.pick(&others) {
+            self.add(Fault::Hang(other, random.between(0, 60_000)), random.between(0, 40_000));
+        }
+        if let Some(other) = random.pick(&others) {
+            self.add(Fault::Crash(other), random.between(0, 40_000));
+        }
+    }
+
+    /// A node joins twice while another one holds up the barrier: changes that look alike.
+    fn draw_twins(&mut self, node: u32, random: &mut Random) {
+        let name = self.any_lockspace(random);
+        let other = self.any(random);
+        self.add(Fault::Hang(other, random.between(20_000, 60_000)), 0);
+        for _ in 0..2 {
+            self.add(Fault::Reset(node), random.between(1000, 20_000));
+            self.add(Fault::Join(node, name.clone()), random.between(0, 10_000));
+        }
+    }
+
+    /// A node comes and goes faster than its recovery.
+    fn draw_flapping(&mut self, node: u32, random: &mut Random) {
+        for _ in 0..random.between(2, 4) {
+            self.add(Fault::Cut(vec![node]), random.between(0, 3000));
+            self.add(Fault::Heal, random.between(0, 3000));
+        }
+    }
+
+    /// Nodes that hear each other in one direction alone: corosync's rings find no set that lasts.
+    fn draw_loss(&mut self, node: u32, random: &mut Random) {
+        for _ in 0..random.between(2, 5) {
+            let others = (1..=self.nodes).filter(|other| *other != node && random.one_in(3));
+            let side = others.chain([node]).collect();
+            self.add(Fault::Cut(side), random.between(0, 2000));
+        }
+        self.add(Fault::Heal, random.between(0, 5000));
+    }
+
+    /// Requests for POSIX locks among the faults.
+    fn draw_locks(&mut self, random: &mut Random) {
+        for Step { fault, pause, .. } in std::mem::take(&mut self.steps) {
+            let joins = matches!(fault, Fault::Join(..)) && pause == 0;
+            let asks = if joins { 0 } else { random.between(0, ASKS) };
+            let share = pause / (asks + 1);
+            self.add(fault, share);
+            for _ in 0..asks {
+                let ask = self.draw_ask(random);
+                self.add(Fault::Lock(ask), share);
+            }
+        }
+    }
+
+    fn draw_ask(&self, random: &mut Random) -> Ask {
+        let (one, other) = (random.between(0, LAST_BYTE), random.between(0, LAST_BYTE));
+        let mode = if random.one_in(3) { Mode::Read } else { Mode::Write };
+        let want = match random.between(0, 9) {
+            0..=2 => Want::Try(mode),
+            3..=5 => Want::Wait(mode),
+            6..=8 => Want::Unlock,
+            _ => Want::Close,
+        };
+        Ask {
+            node: node(self.any(random)),
+            process: u32::try_from(random.between(1, PROCESSES)).unwrap_or(1),
+            file: random.between(1, FILES),
+            bytes: (one.min(other), one.max(other)),
+            want,
+        }
     }
 
     fn add(&mut self, fault: Fault, pause: u64) {
@@ -169,13 +277,7 @@ impl Plan {
 
     fn draw_fault(&self, random: &mut Random) -> Fault {
         let node = self.any(random);
-        let name = if random.one_in(4) {
-            lockspace_name(
-                u32::try_from(random.between(1, u64::from(self.lockspaces))).unwrap_or(1),
-            )
-        } else {
-            lockspace_name(1)
-        };
+        let name = if random.one_in(4) { self.any_lockspace(random) } else { lockspace_name(1) };
         match random.between(0, 18) {
             0 | 1 => Fault::Crash(node),
             2..=4 => Fault::Boot(node),
@@ -192,6 +294,11 @@ impl Plan {
             17 => Fault::SlowStops(node, random.between(0, 20_000)),
             _ => Fault::CrashBoth(node, self.any(random)),
         }
+    }
+
+    fn any_lockspace(&self, random: &mut Random) -> String {
+        let number = random.between(1, u64::from(self.lockspaces));
+        lockspace_name(u32::try_from(number).unwrap_or(1))
     }
 
     fn any(&self, random: &mut Random) -> u32 {
@@ -218,21 +325,33 @@ impl Plan {
             fixed.startup_fencing = on(self.options.startup_fencing);
             fixed.concurrent_fencing = on(self.options.concurrent_fencing);
             dynamic.post_join_delay_seconds = self.options.post_join_delay;
+            fixed.plock_ownership = self.options.replicated.then_some(Switch::Off);
         });
+        if self.options.two_feeds {
+            world.has_two_feeds();
+        }
+        world.are_foreign(&self.c_nodes);
     }
 
     /// In words.
     #[must_use]
     pub fn title(&self) -> String {
         format!(
-            "seed {}: {} nodes, {} lockspaces, {}, startup fencing {}, concurrent fencing {}, post_join_delay {} s",
+            "seed {}: {} nodes, {} lockspaces, {}, startup fencing {}, concurrent fencing {}, post_join_delay {} s{}{}{}",
             self.seed,
             self.nodes,
             self.lockspaces,
             if self.wild { "wild" } else { "calm" },
             if self.options.startup_fencing { "on" } else { "off" },
             if self.options.concurrent_fencing { "on" } else { "off" },
-            self.options.post_join_delay
+            self.options.post_join_delay,
+            if self.options.two_feeds { ", two feeds" } else { "" },
+            if self.c_nodes.is_empty() {
+                String::new()
+            } else {
+                format!(", {:?} like C", self.c_nodes)
+            },
+            if self.options.replicated { ", plock_ownership off" } else { "" }
         )
     }
 }
@@ -240,34 +359,6 @@ impl Plan {
 /// The first is `ls`.
 fn lockspace_name(number: u32) -> String {
     if number <= 1 { "ls".to_owned() } else { format!("ls{number}") }
-}
-
-impl Fault {
-    /// Do it.
-    pub fn happen(&self, world: &mut World) {
-        match self {
-            Self::Join(node, name) => world.join(*node, name),
-            Self::Leave(node, name) => world.leave(*node, name),
-            Self::Crash(node) => world.crash(*node),
-            Self::CrashBoth(node, other) => {
-                world.crash(*node);
-                world.crash(*other);
-            }
-            Self::Boot(node) => world.boot(*node),
-            Self::Reset(node) => {
-                world.crash(*node);
-                world.boot(*node);
-            }
-            Self::KillDaemon(node) => world.kill_daemon(*node),
-            Self::StartDaemon(node) => world.start_daemon(*node),
-            Self::Cut(nodes) => world.partition(&[nodes]),
-            Self::Heal => world.heal(),
-            Self::AgentFails(node) => world.fail_fencing(*node, 1),
-            Self::AgentHangs(node) => world.order_fencing(*node, Behaviour::Hangs),
-            Self::Terminate(node) => world.terminate(*node),
-            Self::SlowStops(node, millis) => world.stops_take(*node, Some(*millis)),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -285,7 +376,7 @@ mod tests {
 
     #[test]
     fn the_shape_of_a_plan_can_be_fixed() {
-        let shape = Shape { nodes: Some(128), lockspaces: Some(5) };
+        let shape = Shape { nodes: Some(128), lockspaces: Some(5), ..Shape::default() };
         let plan = Plan::draw(1, shape);
         assert_eq!((plan.nodes, plan.lockspaces), (128, 5));
         assert!(plan.steps.contains(&Step {

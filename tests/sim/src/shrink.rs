@@ -42,7 +42,8 @@ pub fn shrink(plan: &Plan, outcome: &Outcome, run: impl Fn(&Plan) -> Outcome) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Fault, Shape};
+    use crate::fault::Fault;
+    use crate::plan::Shape;
 
     #[test]
     fn only_what_breaks_the_promise_is_left() {
@@ -51,7 +52,7 @@ mod tests {
             let crashes = plan.steps.iter().any(|step| step.fault == Fault::Join(1, "ls".into()));
             let last = plan.steps.iter().any(|step| step.number == 9);
             let broken = (crashes && last).then(|| "promise 2: x".to_owned());
-            Outcome { broken, recoveries: 0, seconds: 0, story: String::new() }
+            Outcome { broken, recoveries: 0, seconds: 0, harm: 0, story: String::new() }
         };
         let numbers: Vec<_> =
             shrink(&plan, &run(&plan), run).steps.iter().map(|step| step.number).collect();

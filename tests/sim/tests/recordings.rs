@@ -5,8 +5,9 @@ use dlm_core::Core;
 use dlm_core::effect::Effect;
 use dlm_core::event::Event;
 use dlm_core::options::Setup;
+use dlm_core::plock::PlockResource;
 use dlm_core::snapshot::Snapshot;
-use dlm_core::types::{Instant, Now};
+use dlm_core::types::{Instant, LockspaceName, Now};
 use dlm_recording::{Capacity, Reason, Recorder, Recording, Replay, Verdict};
 use dlm_sim::plan::{Plan, Shape};
 use dlm_sim::storm::{Story, run};
@@ -59,6 +60,10 @@ impl Brain for Recorded {
 
     fn snapshot(&self) -> Snapshot {
         self.core.snapshot()
+    }
+
+    fn plocks(&self, lockspace: &LockspaceName) -> Option<Vec<PlockResource>> {
+        self.core.plocks(lockspace).map(Iterator::collect)
     }
 }
 
@@ -146,7 +151,7 @@ fn each_segment_ends_as_the_next_one_begins() {
 #[test]
 fn recordings_of_many_nodes_replay_to_the_same_effects() {
     let replayed = Rc::default();
-    let plan = Plan::draw(1, Shape { nodes: Some(16), lockspaces: Some(5) });
+    let plan = Plan::draw(1, Shape { nodes: Some(16), lockspaces: Some(5), ..Shape::default() });
     assert_eq!(run(&plan, Story::Silent, recorded(&replayed, AMPLE)).broken, None);
     assert!(replayed.get().recordings >= 16);
 }

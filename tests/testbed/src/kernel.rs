@@ -112,6 +112,8 @@ pub struct Removed {
     pub node: NodeId,
     /// Which life.
     pub instance: u64,
+    /// Its journal, if it ever got a slot.
+    pub jid: Option<u32>,
     /// `recover_slot` was called for it.
     pub recovered: bool,
     /// Its lockspace asked for that by `release_recover`.
@@ -314,7 +316,8 @@ impl Kernel {
             if recovered {
                 self.callbacks.push((name.clone(), Callback::RecoverSlot { node, jid }));
             }
-            report.removed.push(Removed { node, instance: member.instance, recovered, asked });
+            let instance = member.instance;
+            report.removed.push(Removed { node, instance, jid, recovered, asked });
         }
         for (node, entry) in space {
             entry.fresh = false;

@@ -5,6 +5,7 @@ use crate::event::Confchg;
 use crate::group::Membership;
 use crate::lockspace::{Lockspace, Phase};
 use crate::message::{PlocksDone, START_HAVEPLOCK};
+use crate::mutants::Mutant;
 use crate::out::Out;
 use crate::plock::voice::Voice;
 use crate::plock::{
@@ -54,6 +55,9 @@ impl Lockspace {
         world: &World,
         out: &mut Out<'_>,
     ) {
+        if !self.plocks.is_synchronised() && world.mutated(Mutant::ForgetSaidMeanwhile) {
+            return;
+        }
         self.with_plocks(world, out, |plocks, voice, out| {
             plocks.message(from, said, length, voice, out);
         });
@@ -67,6 +71,12 @@ impl Lockspace {
         world: &World,
         out: &mut Out<'_>,
     ) {
+        if world.mutated(Mutant::LoseATransferredLock) {
+            let entries = data.entries.iter().skip(1).copied().collect();
+            let less = PlocksData { entries, ..*data };
+            self.with_plocks(world, out, |plocks, voice, out| plocks.data(from, &less, voice, out));
+            return;
+        }
         self.with_plocks(world, out, |plocks, voice, out| plocks.data(from, data, voice, out));
     }
 
@@ -93,8 +103,14 @@ impl Lockspace {
         world: &World,
         out: &mut Out<'_>,
     ) {
-        let failed = confchg.left.iter().any(|(_, reason)| reason.is_failure());
-        let gone: Vec<NodeId> = confchg.left.iter().map(|(node, _)| *node).collect();
+        let failed = confchg.left.iter().any(|(_, reason)| reason.is_failure())
+            && !world.mutated(Mutant::ResultsAtOnce);
+        let mut gone: Vec<NodeId> = confchg.left.iter().map(|(node, _)| *node).collect();
+        if world.mutated(Mutant::KeepLocksOfTheDead) {
+            gone.clear();
+        } else if world.mutated(Mutant::PurgeAnother) && !gone.is_empty() {
+            gone = confchg.members.iter().copied().take(1).collect();
+        }
         self.with_plocks(world, out, |plocks, voice, out| {
             if failed {
                 plocks.hold_results();

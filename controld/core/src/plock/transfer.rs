@@ -185,11 +185,24 @@ impl Plocks {
         self.resources.clear();
         self.progress = Progress::Receiving(Incoming {
             from: holder,
-            seq: member.and_then(|member| member.start).unwrap_or_default(),
+            seq: member.and_then(|member| member.again.or(member.start)).unwrap_or_default(),
             mistrust,
             parts: 0,
             saved: VecDeque::new(),
         });
+    }
+
+    /// A member has passed our barrier later than we, or will do so: what it sends is the state from then, and what was said
+    /// before is in it.
+    pub(crate) fn barrier_is_later(&mut self, member: NodeId, seq: ChangeSeq) {
+        let Progress::Receiving(incoming) = &mut self.progress else { return };
+        if incoming.parts > 0 {
+            return;
+        }
+        if incoming.from == member && incoming.seq < seq {
+            incoming.seq = seq;
+        }
+        incoming.saved.clear();
     }
 
     /// We have the state, and send it to whoever has not. Also where nobody joined: the member that should have done it

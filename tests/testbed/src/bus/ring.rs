@@ -119,11 +119,17 @@ impl Bus {
                 self.tear(key, random);
             }
         }
+        self.take_up_rings();
     }
 
     /// Join what was cut. A ring that has not noticed the cut goes on, and with it what has waited meanwhile.
     pub fn heal(&mut self) {
         self.sides.clear();
+        self.take_up_rings();
+    }
+
+    /// Rings that have not noticed a cut before it was mended go on.
+    fn take_up_rings(&mut self) {
         for node in self.up() {
             self.announce_outbox(node);
         }
@@ -176,6 +182,21 @@ impl Bus {
     pub fn connected(&self, a: NodeId, b: NodeId) -> bool {
         let key = |node| self.stations.get(&node).map(|station| station.ring);
         key(a).is_some_and(|ring| key(b) == Some(ring) && !self.is_broken(ring))
+    }
+
+    /// This node's daemon has yet to be told that it has lost another member of this group: until then both may take what is
+    /// said for said to all.
+    #[must_use]
+    pub fn is_losing(&self, node: NodeId, group: &Group, other: NodeId) -> bool {
+        let inbox = self
+            .stations
+            .get(&node)
+            .and_then(|station| station.inbox.get(&Channel::Group(group.clone())));
+        let told = inbox.into_iter().flatten().any(|arrival| match &arrival.event {
+            Event::Confchg { change, .. } => change.left.iter().any(|(gone, _)| *gone == other),
+            _ => false,
+        });
+        told || !self.connected(node, other)
     }
 
     /// The nodes that this node can reach, with their lives.

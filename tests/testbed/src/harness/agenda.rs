@@ -34,6 +34,7 @@ pub(super) enum Action {
         epoch: Epoch,
         token: Token,
         victim: NodeId,
+        device: String,
         behaviour: Behaviour,
     },
     /// Corosync comes up after power on.

@@ -16,7 +16,10 @@ use super::node::Fate;
 impl World {
     pub(super) fn carry_out(&mut self, id: NodeId, effect: Effect) {
         match effect {
-            Effect::Join(group) => self.bus.submit(id, &group, Outgoing::Join),
+            Effect::Join(group) => {
+                self.joins_anew(id, &group);
+                self.bus.submit(id, &group, Outgoing::Join);
+            }
             Effect::Leave(group) => {
                 self.tell(|| format!("{id} -> leave {group}"));
                 self.bus.submit(id, &group, Outgoing::Leave);
@@ -29,7 +32,9 @@ impl World {
             }
             Effect::AnswerShutdown { allow } => self.tell(|| format!("{id} -> shutdown {allow}")),
             Effect::Kernel { token, lane, write } => self.begin_write(id, token, lane, write),
-            Effect::RunAgent { token, victim, .. } => self.run_agent(id, token, victim),
+            Effect::RunAgent { token, victim, device, .. } => {
+                self.run_agent(id, token, victim, device.name);
+            }
             Effect::KillAgent(token) => self.kill_agent(id, token),
             Effect::Run(effect) => self.run_command(id, effect),
             Effect::Ready => self.tell(|| format!("{id} ready")),
@@ -48,7 +53,7 @@ impl World {
                 self.daemon_gone(id);
             }
             Effect::Refuse { why } => {
-                self.broken(format!("{id} refuses its peers: {why}"));
+                self.broken_by(id, format!("{id} refuses its peers: {why}"));
                 self.daemon_gone(id);
             }
             Effect::Retire(name) => self.tell(|| format!("{id} -> retire {name}")),
@@ -68,8 +73,9 @@ impl World {
     fn plock_result(&mut self, id: NodeId, info: &PlockInfo) {
         self.tell(|| format!("{id} plock result {info:?}"));
         let Some(host) = self.nodes.get_mut(&id) else { return };
-        if let Err(why) = host.kernel.plocks().write(info) {
-            self.broken(format!("{id}: {why}"));
+        match host.kernel.plocks().write(info) {
+            Ok(asked) => self.lock_answered(&asked, info.result),
+            Err(why) => self.broken_by(id, format!("{id}: {why}")),
         }
     }
 
@@ -100,23 +106,35 @@ impl World {
         }
     }
 
+    /// A lockspace that left its group before its first start, and joins it again, lives on.
+    fn joins_anew(&mut self, id: NodeId, group: &Group) {
+        let Group::Lockspace(name) = group else { return };
+        let life = self.life_of(id, name).and_then(|life| self.instances.get_mut(&life));
+        if let Some(life) = life.filter(|life| life.fate == Fate::Clean) {
+            life.fate = Fate::Open;
+        }
+    }
+
     pub(super) fn left_clean(&mut self, instance: u64) {
         if let Some(life) = self.instances.get_mut(&instance) {
             life.fate = Fate::Clean;
         }
     }
 
-    fn run_agent(&mut self, id: NodeId, token: Token, victim: NodeId) {
+    fn run_agent(&mut self, id: NodeId, token: Token, victim: NodeId, device: String) {
         self.check_agent(id, victim);
         let behaviour = self.switch.next(victim);
         self.tell(|| format!("{id} -> agent for {victim} ({behaviour:?})"));
         let Some(boot) = self.nodes.get(&id).map(|host| host.boot) else { return };
+        let now = self.now;
         let Some(daemon) = self.daemon_mut(id) else { return };
-        daemon.agents.insert(token, victim);
+        daemon.agents.insert(token, (victim, now));
         let epoch = daemon.epoch;
         if behaviour != Behaviour::Hangs {
             let delay = super::Pace::draw(self.pace.agent, &mut self.random);
-            self.after(delay, Action::AgentEnd { node: id, boot, epoch, token, victim, behaviour });
+            let node = id;
+            let end = Action::AgentEnd { node, boot, epoch, token, victim, device, behaviour };
+            self.after(delay, end);
         }
     }
 
@@ -132,7 +150,7 @@ impl World {
 
     fn kill_agent(&mut self, id: NodeId, token: Token) {
         let victim = self.daemon_mut(id).and_then(|daemon| daemon.agents.remove(&token));
-        let Some(victim) = victim else { return };
+        let Some((victim, _)) = victim else { return };
         self.tell(|| format!("{id} -> kill agent for {victim}"));
         /// SIGKILL of signal(7).
         const SIGKILL: i32 = 9;

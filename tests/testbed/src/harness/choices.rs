@@ -74,10 +74,21 @@ impl World {
             started_sets: self.started_sets.clone(),
             wants: self.wants.clone(),
             leaving: self.leaving.clone(),
-            lied: self.lied,
-            forsaken: self.forsaken.clone(),
+            processes: self.processes.clone(),
+            last_owner: self.last_owner,
+            foreign: self.foreign.clone(),
+            lies: self.lies.clone(),
+            harm: self.harm.clone(),
+            disk: self.disk.clone(),
+            divided: self.divided.clone(),
             away: self.away.clone(),
             long_stops: self.long_stops.clone(),
+            two_feeds: self.two_feeds,
+            feeds_off: self.feeds_off.clone(),
+            failing_writes: self.failing_writes.clone(),
+            failed_starts: self.failed_starts.clone(),
+            hung: self.hung.clone(),
+            wall: self.wall.clone(),
             last_epoch: self.last_epoch,
             last_instance: self.last_instance,
             last_recovery: self.last_recovery,
@@ -217,9 +228,11 @@ impl World {
         self.agenda.hash_content(hasher);
         // Their order is that of their numbers.
         unordered(self.started_sets.iter()).hash(hasher);
-        let Self { switch, instances, wants, leaving, forsaken, away, .. } = self;
-        (switch, instances, wants, leaving, forsaken, away).hash(hasher);
-        (self.lied, self.last_epoch, self.last_instance, self.last_recovery).hash(hasher);
+        let Self { switch, instances, wants, leaving, divided, away, .. } = self;
+        (switch, instances, wants, leaving, divided, away).hash(hasher);
+        (&self.processes, &self.disk, &self.lies, &self.hung, &self.wall).hash(hasher);
+        (&self.feeds_off, &self.failing_writes, &self.failed_starts).hash(hasher);
+        (self.last_epoch, self.last_instance, self.last_recovery).hash(hasher);
     }
 }
 

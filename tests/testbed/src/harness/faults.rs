@@ -55,6 +55,7 @@ impl World {
         }
         if self.nodes.get_mut(&id).is_some_and(|host| host.kernel.release(name)) {
             self.leaving.remove(&wish);
+            self.processes_gone(id, Some(name));
             self.uevent(id, epoch, Event::Offline { lockspace: name.clone(), release_recover: 0 });
         }
     }
@@ -78,6 +79,7 @@ impl World {
         let Some(host) = self.nodes.get_mut(&id).filter(|host| !host.powered) else { return };
         host.powered = true;
         host.boot += 1;
+        self.feeds_off.remove(&id);
         let boot = host.boot;
         self.tell(|| format!("POWER {number} on"));
         let delay = super::Pace::draw(self.pace.boot, &mut self.random);
@@ -102,6 +104,8 @@ impl World {
             }
         }
         self.forget_wishes(id);
+        self.processes_gone(id, None);
+        self.hung.remove(&id);
         self.bus.stop(id, &mut self.random);
         self.notice_broken_rings();
     }
@@ -194,6 +198,8 @@ impl World {
         if host.daemon.take().is_none() {
             return;
         }
+        self.hung.remove(&id);
+        let Some(host) = self.nodes.get_mut(&id) else { return };
         let boot = host.boot;
         let running: Vec<LockspaceName> = host
             .kernel
@@ -283,7 +289,7 @@ impl World {
 
     /// An operator tells the daemon of `on` that `victim` is fenced.
     pub fn acknowledge(&mut self, on: u32, victim: u32) {
-        self.lied |= self.nodes.get(&node(victim)).is_some_and(|host| host.powered);
+        self.said_fenced(node(victim));
         self.local(node(on), Event::FenceAck { node: node(victim) });
     }
 
@@ -293,6 +299,30 @@ impl World {
             Some(millis) => self.long_stops.insert(node(number), millis * 1_000_000),
             None => self.long_stops.remove(&node(number)),
         };
+    }
+
+    /// The next `times` writes to this node's kernel fail.
+    pub fn fail_writes(&mut self, number: u32, times: u32) {
+        self.failing_writes.insert(node(number), times);
+    }
+
+    /// The daemon of this node does nothing for so long: it is stopped, or its processor is busy elsewhere.
+    pub fn hang(&mut self, number: u32, millis: u64) {
+        self.tell(|| format!("HANG daemon of {number} for {millis} ms"));
+        self.hung.insert(node(number), self.now + millis * 1_000_000);
+    }
+
+    /// Until when the daemon that this is for hangs.
+    pub(super) fn hangs(&self, action: &Action) -> Option<u64> {
+        let (Action::Take(id, _) | Action::Local { node: id, .. }) = action else { return None };
+        self.hung.get(id).copied().filter(|until| *until > self.now)
+    }
+
+    /// Somebody sets the wall clock of a node by so many seconds.
+    pub fn set_clock(&mut self, number: u32, seconds: i64) {
+        self.tell(|| format!("CLOCK of {number} by {seconds} s"));
+        let off = self.wall.entry(node(number)).or_default();
+        *off = off.saturating_add(seconds);
     }
 
     pub(super) fn stop_time(&mut self, id: NodeId) -> u64 {
@@ -305,7 +335,7 @@ impl World {
         id: NodeId,
         epoch: Epoch,
         token: Token,
-        victim: NodeId,
+        (victim, device): (NodeId, String),
         behaviour: Behaviour,
     ) {
         // An agent outlives its daemon; one that was killed has been reported by the kill.
@@ -317,11 +347,15 @@ impl World {
         }
         let status = match behaviour {
             Behaviour::Works => {
-                self.power_off(victim, "fenced");
+                let off = self.feeds_off.entry(victim).or_default();
+                off.insert(device);
+                if off.len() > usize::from(self.two_feeds) {
+                    self.power_off(victim, "fenced");
+                }
                 0
             }
             Behaviour::Lies => {
-                self.lied = true;
+                self.said_fenced(victim);
                 0
             }
             Behaviour::Fails(status) => status,

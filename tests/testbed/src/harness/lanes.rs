@@ -17,7 +17,7 @@ impl World {
         let Some(daemon) = host.daemon.as_mut() else { return };
         let epoch = daemon.epoch;
         if let Some(other) = daemon.busy.insert(lane.clone(), token) {
-            self.broken(format!("{id}: {write:?} while {other:?} is under way in {lane:?}"));
+            self.broken_by(id, format!("{id}: {write:?} while {other:?} is under way in {lane:?}"));
             return;
         }
         let name = lockspace_of(&lane);
@@ -34,8 +34,11 @@ impl World {
                 }
             }
             KernelWrite::Start(start) => {
-                if let Some(name) = &name {
-                    instances = self.check_decision(id, name, start);
+                let tried = name.clone().and_then(|name| self.failed_starts.remove(&(id, name)));
+                match (tried, &name) {
+                    (Some((before, lives)), _) if before == *start => instances = lives,
+                    (_, Some(name)) => instances = self.check_decision(id, name, start),
+                    (_, None) => {}
                 }
             }
             KernelWrite::AddComm { .. }
@@ -65,7 +68,13 @@ impl World {
         if !ours && write != KernelWrite::Stop {
             return;
         }
+        let fails = ours && self.write_fails(id);
         let result = match (write, name) {
+            (KernelWrite::Start(start), Some(name)) if fails => {
+                self.failed_starts.insert((id, name), (start, instances));
+                Err("EIO".to_owned())
+            }
+            _ if fails => Err("EIO".to_owned()),
             (KernelWrite::AddComm { node, local, .. }, _) => {
                 self.kernel_of(id, |kernel| kernel.add_comm(node, local));
                 self.retry_wishes(id);
@@ -88,7 +97,7 @@ impl World {
                 if stop {
                     self.kernel_of(id, |kernel| kernel.end_stop(&name));
                 } else if self.runs(id, &name) {
-                    self.broken(format!("{id}: {name} released while its kernel runs"));
+                    self.broken_by(id, format!("{id}: {name} released while its kernel runs"));
                 }
                 self.end_lockspace(id, &name, |kernel| kernel.end_release(&name));
                 Ok(())
@@ -104,6 +113,16 @@ impl World {
             self.local(id, Event::KernelDone { token, result });
         }
         self.begin_recoveries();
+    }
+
+    /// This write is one of those that fail.
+    fn write_fails(&mut self, id: NodeId) -> bool {
+        let Some(left) = self.failing_writes.get_mut(&id).filter(|left| **left > 0) else {
+            return false;
+        };
+        *left -= 1;
+        self.tell(|| format!("{id} kernel write FAILS"));
+        true
     }
 
     fn kernel_of(&mut self, id: NodeId, change: impl FnOnce(&mut crate::kernel::Kernel)) {
@@ -127,7 +146,7 @@ impl World {
                 Ok(())
             }
             Err(why) => {
-                self.broken(format!("{id}: {why}"));
+                self.broken_by(id, format!("{id}: {why}"));
                 Err(why)
             }
         }

@@ -4,33 +4,41 @@
 //! checked as far as an onlooker can see them ([`World::violations`]); the story tells what happened.
 
 mod agenda;
+mod brain;
 mod carry;
 mod choices;
+mod disk;
 mod faults;
+mod knowledge;
 mod lanes;
 #[cfg(feature = "live")]
 mod live;
+mod locks;
 mod node;
 mod promises;
 mod recovery;
+mod setup;
 mod story;
+mod time;
 
 use crate::bus::{Arrival, Bus, Channel, ConfigId, News};
 use crate::power::PowerSwitch;
 use crate::random::Random;
 use agenda::{Action, Agenda, Fifo};
 use dlm_core::Core;
-use dlm_core::effect::Effect;
+use dlm_core::effect::KernelStart;
 use dlm_core::event::Event;
-use dlm_core::options::{Device, DynamicOptions, FenceDevices, FixedOptions, Setup, Switch};
-use dlm_core::plock::PlockInfo;
+use dlm_core::options::{DynamicOptions, FixedOptions};
 use dlm_core::snapshot::Snapshot;
 use dlm_core::types::{Group, Instant, LockspaceName, NodeId, Now, WallSeconds};
 use node::{Daemon, Epoch, Instance, Node};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use agenda::Pace;
+pub use brain::{Brain, MakeBrain};
 pub use choices::Choice;
+pub use locks::{Ask, Want};
+pub use setup::{default_dynamic, default_fixed};
 
 /// Wall clock at the beginning of every world, seconds since 1970.
 const WALL_START: u64 = 1_700_000_000;
@@ -38,54 +46,6 @@ const WALL_START: u64 = 1_700_000_000;
 const MONO_START: u64 = 1_000_000_000_000;
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
-/// A world in which nothing has happened for this long (virtual seconds) has settled; longer than every delay and
-/// time limit that the daemons use.
-const QUIET_SECONDS: u64 = 400;
-/// Deadlines at one and the same moment without anything else happening: more is a daemon that spins.
-const DEADLINE_STORM: u32 = 200;
-
-/// The decisions of a daemon.
-pub trait Brain {
-    /// Take one event, queue what is to be done.
-    fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>);
-    /// When to wake it if nothing else happens.
-    fn next_deadline(&self) -> Option<Instant>;
-    /// Its state.
-    fn snapshot(&self) -> Snapshot;
-
-    /// A copy, for those who look at every way on; `None` where there can be none.
-    fn fork(&self) -> Option<Box<dyn Brain>> {
-        None
-    }
-
-    /// Puts all that it will decide by into `hasher`. Needed where there can be copies.
-    fn hash_state(&self, _hasher: &mut dyn std::hash::Hasher) {}
-}
-
-impl Brain for Core {
-    fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
-        Self::step(self, now, event, effects);
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        Self::next_deadline(self)
-    }
-
-    fn snapshot(&self) -> Snapshot {
-        Self::snapshot(self)
-    }
-
-    fn fork(&self) -> Option<Box<dyn Brain>> {
-        Some(Box::new(self.clone()))
-    }
-
-    fn hash_state(&self, mut hasher: &mut dyn std::hash::Hasher) {
-        std::hash::Hash::hash(self, &mut hasher);
-    }
-}
-
-/// Makes the decisions of a daemon that starts.
-pub type MakeBrain = Box<dyn Fn(Setup) -> Box<dyn Brain>>;
 
 /// A simulated cluster.
 pub struct World {
@@ -112,14 +72,33 @@ pub struct World {
     started_sets: BTreeMap<ConfigId, BTreeSet<NodeId>>,
     wants: BTreeSet<(NodeId, LockspaceName)>,
     leaving: BTreeSet<(NodeId, LockspaceName)>,
-    /// Somebody has said that a node is fenced that is not: promises about fencing no longer hold.
-    lied: bool,
-    /// Lockspaces that a cluster without start-up fencing has started beside a node that runs on, unseen.
-    forsaken: BTreeSet<LockspaceName>,
+    /// Who has files open.
+    processes: BTreeMap<locks::Whose, locks::Process>,
+    last_owner: u64,
+    /// Nodes whose daemons do as the C daemon does, its faults included.
+    foreign: BTreeSet<NodeId>,
+    /// Lives of nodes of which somebody has said that they are fenced, and they were not.
+    lies: BTreeSet<(NodeId, u64)>,
+    harm: BTreeSet<String>,
+    disk: disk::Disk,
+    /// Lockspaces that have been started beside a node that runs on, which none of those who did it could know of.
+    divided: BTreeSet<LockspaceName>,
     /// (observer, other): the other's node was seen to leave the cluster since its lockspace was last in order.
     away: BTreeSet<(NodeId, NodeId)>,
     /// Nodes whose stops take this long, nanoseconds.
     long_stops: BTreeMap<NodeId, u64>,
+    /// Every node has two power supplies, and goes off when both are.
+    two_feeds: bool,
+    /// Feeds of a node that are off.
+    feeds_off: BTreeMap<NodeId, BTreeSet<String>>,
+    /// Kernel writes of a node that fail next, so many.
+    failing_writes: BTreeMap<NodeId, u32>,
+    /// Starts that have failed and are tried again, with the lives of the members then.
+    failed_starts: BTreeMap<(NodeId, LockspaceName), (KernelStart, BTreeMap<NodeId, u64>)>,
+    /// Daemons that do nothing until this moment, nanoseconds.
+    hung: BTreeMap<NodeId, u64>,
+    /// How far the wall clock of a node is off, seconds.
+    wall: BTreeMap<NodeId, i64>,
     last_epoch: u64,
     last_instance: u64,
     last_recovery: u64,
@@ -184,10 +163,21 @@ impl World {
             started_sets: BTreeMap::new(),
             wants: BTreeSet::new(),
             leaving: BTreeSet::new(),
-            lied: false,
-            forsaken: BTreeSet::new(),
+            processes: BTreeMap::new(),
+            last_owner: 0,
+            foreign: BTreeSet::new(),
+            lies: BTreeSet::new(),
+            harm: BTreeSet::new(),
+            disk: disk::Disk::default(),
+            divided: BTreeSet::new(),
             away: BTreeSet::new(),
             long_stops: BTreeMap::new(),
+            two_feeds: false,
+            feeds_off: BTreeMap::new(),
+            failing_writes: BTreeMap::new(),
+            failed_starts: BTreeMap::new(),
+            hung: BTreeMap::new(),
+            wall: BTreeMap::new(),
             last_epoch: 0,
             last_instance: 0,
             last_recovery: 0,
@@ -201,9 +191,10 @@ impl World {
         world
     }
 
-    /// Options of daemons that start from now on.
-    pub fn set_options(&mut self, change: impl FnOnce(&mut FixedOptions, &mut DynamicOptions)) {
-        change(&mut self.fixed, &mut self.dynamic);
+    /// The daemons of these nodes are no daemons of ours: what they do wrong is harm, and breaks no promise. For a world that
+    /// has not begun.
+    pub fn are_foreign(&mut self, numbers: &[u32]) {
+        self.foreign = numbers.iter().map(|number| node(*number)).collect();
     }
 
     /// How long things take from now on.
@@ -263,103 +254,6 @@ impl World {
         &mut self.random
     }
 
-    /// A process of this node asks for a POSIX lock, and the daemon reads that at once. False: no daemon runs.
-    pub fn plock(&mut self, request: PlockInfo) -> bool {
-        let id = request.node;
-        match self.nodes.get_mut(&id) {
-            Some(host) if host.daemon.is_some() => host.kernel.plocks().read(request),
-            Some(_) | None => return false,
-        }
-        self.feed(id, Event::PlockRequest(request));
-        self.collect_news();
-        true
-    }
-
-    /// Requests for POSIX locks of this node that have no answer.
-    #[must_use]
-    pub fn waiting_plocks(&mut self, number: u32) -> Vec<PlockInfo> {
-        let host = self.nodes.get_mut(&node(number));
-        host.map(|host| host.kernel.plocks().waiting().to_vec()).unwrap_or_default()
-    }
-
-    /// Let the next thing happen. False if there is nothing left, or something is broken.
-    pub fn step(&mut self) -> bool {
-        if !self.violations.is_empty() {
-            return false;
-        }
-        let deadline = self.next_deadline();
-        let action = self.agenda.next_time();
-        match (action, deadline) {
-            (None, None) => return false,
-            (Some(at), other) if other.is_none_or(|(due, _)| at <= due) => {
-                self.now = self.now.max(at);
-                if let Some(action) = self.agenda.pop() {
-                    self.act(action);
-                }
-            }
-            (_, Some((due, id))) => {
-                self.now = self.now.max(due);
-                self.count_deadlines();
-                self.feed(id, Event::Deadline);
-            }
-            (Some(_), None) => {}
-        }
-        self.collect_news();
-        true
-    }
-
-    fn next_deadline(&self) -> Option<(u64, NodeId)> {
-        let due = |(id, node): (&NodeId, &Node)| Some((node.daemon.as_ref()?.deadline?, *id));
-        self.nodes.iter().filter_map(due).min()
-    }
-
-    fn count_deadlines(&mut self) {
-        self.storm =
-            if self.storm.0 == self.now { (self.now, self.storm.1 + 1) } else { (self.now, 0) };
-        if self.storm.1 > DEADLINE_STORM {
-            self.broken("a daemon's deadline stays in the past: it spins".to_owned());
-        }
-    }
-
-    /// Step until the condition holds; false if it does not within so many steps.
-    pub fn run_until(&mut self, condition: impl Fn(&Self) -> bool, max_steps: u32) -> bool {
-        for _ in 0..max_steps {
-            if condition(self) {
-                return true;
-            }
-            if !self.step() {
-                break;
-            }
-        }
-        condition(self)
-    }
-
-    /// Let this much virtual time pass.
-    pub fn run_millis(&mut self, millis: u64) {
-        let end = self.now + millis * (SECOND / 1000);
-        let due = |world: &Self| {
-            let deadline = world.next_deadline().map(|(at, _)| at);
-            world.agenda.next_time().into_iter().chain(deadline).min().is_some_and(|at| at <= end)
-        };
-        while due(self) && self.step() {}
-        self.now = self.now.max(end);
-    }
-
-    /// Step until nothing happens any more. False if things go on happening for an hour of virtual time.
-    pub fn settle(&mut self) -> bool {
-        let begin = self.now;
-        self.last_activity = self.now;
-        while self.now < begin + 3600 * SECOND {
-            let idle = self.agenda.next_time().is_none();
-            let deadline = self.next_deadline().map(|(at, _)| at);
-            let quiet = deadline.is_none_or(|at| at > self.last_activity + QUIET_SECONDS * SECOND);
-            if (idle && quiet) || !self.step() {
-                return self.violations.is_empty();
-            }
-        }
-        false
-    }
-
     fn after(&mut self, delay: u64, action: Action) {
         self.agenda.add(self.now + delay, action);
     }
@@ -386,6 +280,10 @@ impl World {
     }
 
     fn act(&mut self, action: Action) {
+        if let Some(until) = self.hangs(&action) {
+            self.agenda.add(until, action);
+            return;
+        }
         match action {
             Action::Take(id, channel) => self.take(id, &channel),
             Action::Order(id, group) => self.order(id, &group),
@@ -399,9 +297,9 @@ impl World {
                 self.end_write(id, boot, epoch, *write);
             }
             Action::Orphaned { node: id, boot, name } => self.orphaned(id, boot, &name),
-            Action::AgentEnd { node: id, boot, epoch, token, victim, behaviour } => {
+            Action::AgentEnd { node: id, boot, epoch, token, victim, device, behaviour } => {
                 if self.is_boot(id, boot) {
-                    self.agent_end(id, epoch, token, victim, behaviour);
+                    self.agent_end(id, epoch, token, (victim, device), behaviour);
                 }
             }
             Action::CorosyncUp { node: id, boot } => self.corosync_up(id, boot),
@@ -453,14 +351,16 @@ impl World {
         self.nodes.get_mut(&id)?.daemon.as_mut()
     }
 
-    const fn clocks(&self) -> Now {
+    fn clocks(&self, id: NodeId) -> Now {
         let mono = Instant::from_nanos(self.now);
-        Now { mono, wall: WallSeconds(WALL_START + (self.now - MONO_START) / SECOND) }
+        let wall = WALL_START + (self.now - MONO_START) / SECOND;
+        let off = self.wall.get(&id).copied().unwrap_or(0);
+        Now { mono, wall: WallSeconds(wall.saturating_add_signed(off)) }
     }
 
     /// Give a daemon an event and carry out what it asks for.
     fn feed(&mut self, id: NodeId, event: Event) {
-        let (now, quiet) = (self.clocks(), matches!(event, Event::Deadline));
+        let (now, quiet) = (self.clocks(id), matches!(event, Event::Deadline));
         if !quiet {
             self.last_activity = self.now;
             self.tell(|| format!("{id} <- {}", story::event(&event)));
@@ -478,54 +378,8 @@ impl World {
         }
     }
 
-    fn setup(&self, id: NodeId) -> Setup {
-        let device = Device {
-            name: "switch".to_owned(),
-            agent: "fence_model".to_owned(),
-            arguments: Vec::new(),
-        };
-        let devices = FenceDevices { fallback: vec![device], ..FenceDevices::default() };
-        Setup {
-            our_node: id,
-            configured_nodes: self.nodes.keys().copied().collect(),
-            two_node: self.two_node,
-            fixed: self.fixed.clone(),
-            dynamic: self.dynamic.clone(),
-            devices,
-            lockspaces: BTreeMap::new(),
-        }
-    }
-
     /// The group of a lockspace.
     fn group(name: &LockspaceName) -> Group {
         Group::Lockspace(name.clone())
-    }
-}
-
-/// Defaults of spec/fencing.md section 1.
-#[must_use]
-pub const fn default_fixed() -> FixedOptions {
-    FixedOptions {
-        fencing: Switch::On,
-        startup_fencing: Switch::On,
-        concurrent_fencing: Switch::Off,
-        agent_timeout_seconds: 120,
-        plock: Switch::On,
-        plock_ownership: None,
-        helper: Switch::On,
-    }
-}
-
-/// Defaults of spec/fencing.md section 1.
-#[must_use]
-pub const fn default_dynamic() -> DynamicOptions {
-    DynamicOptions {
-        post_join_delay_seconds: 30,
-        quorum_fencing: Switch::On,
-        quorum_lockspace: Switch::On,
-        repeat_failed_fencing: Switch::On,
-        drop_resources_time_millis: 10_000,
-        drop_resources_count: 10,
-        drop_resources_age_millis: 10_000,
     }
 }

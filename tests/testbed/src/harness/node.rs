@@ -31,7 +31,8 @@ pub(super) struct Daemon {
     pub(super) quorum_ring: u64,
     pub(super) quorate: bool,
     pub(super) busy: BTreeMap<Lane, Token>,
-    pub(super) agents: BTreeMap<Token, NodeId>,
+    /// Its fence agents: for whom, and since when, nanoseconds.
+    pub(super) agents: BTreeMap<Token, (NodeId, u64)>,
 }
 
 impl Daemon {
@@ -56,8 +57,10 @@ pub(super) struct View {
     pub(super) starts: BTreeMap<NodeId, SeenStart>,
     /// Members that failed, with the number of the comm under which our kernel has them.
     pub(super) failed: BTreeMap<NodeId, u64>,
-    /// Everybody who has failed since we joined.
-    pub(super) ever_failed: BTreeSet<NodeId>,
+    /// In which change each node failed last, and when that was shown, nanoseconds.
+    pub(super) failed_in: BTreeMap<NodeId, (ConfigId, u64)>,
+    /// Lives that have failed since we joined.
+    pub(super) failed_lives: BTreeSet<u64>,
 }
 
 /// A START as it arrived.

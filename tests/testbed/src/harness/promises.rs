@@ -19,6 +19,11 @@ impl World {
         self.violations.push(what);
     }
 
+    /// This node has done something that is not as promised; of a C daemon nothing is promised.
+    pub(super) fn broken_by(&mut self, id: NodeId, what: String) {
+        if self.foreign.contains(&id) { self.harmed(what) } else { self.broken(what) }
+    }
+
     /// Remember what a daemon is about to be shown.
     pub(super) fn observe(&mut self, id: NodeId, arrival: &Arrival) {
         match &arrival.event {
@@ -66,6 +71,8 @@ impl World {
             .filter(|(_, reason)| reason.is_failure())
             .filter_map(|(node, _)| Some((*node, self.kernel_comm_of(id, group, *node)?)))
             .collect();
+        let lives = self.lives_of(id, group, change);
+        let now = self.now;
         let Some(daemon) = self.daemon_mut(id) else { return };
         if change.joined.contains(&(id, JoinReason::Join)) {
             daemon.views.insert(group.clone(), View::default());
@@ -80,11 +87,30 @@ impl World {
         view.joined.get_or_insert_with(|| (config, view.members.clone()));
         view.ever.extend(view.members.iter().copied());
         view.failed.extend(failed);
+        view.failed_lives.extend(lives);
         let failures = change.left.iter().filter(|(_, reason)| reason.is_failure());
-        view.ever_failed.extend(failures.map(|(node, _)| *node));
+        for (node, _) in failures {
+            // Two changes at one moment: which of them made it a victim cannot be told.
+            let twice = view.failed_in.get(node).is_some_and(|(_, shown)| *shown == now);
+            view.failed_in.insert(*node, (config, if twice { 0 } else { now }));
+        }
         let nodes_changed = change.left.iter().any(|(_, r)| *r == LeaveReason::NodeDown)
             || change.joined.iter().any(|(_, r)| *r == JoinReason::NodeUp);
         view.ring_pending |= nodes_changed;
+    }
+
+    /// The lives, as far as they were told, of the members that fail in this change: in our kernel, and in their STARTs.
+    fn lives_of(&self, id: NodeId, group: &Group, change: &Confchg) -> Vec<u64> {
+        let Group::Lockspace(name) = group else { return Vec::new() };
+        let ours = self.nodes.get(&id).and_then(|host| host.kernel.lockspace(name));
+        let starts = self.daemon(id).and_then(|daemon| daemon.view(group)).map(|view| &view.starts);
+        let failed = change.left.iter().filter(|(_, reason)| reason.is_failure());
+        let lives = failed.flat_map(|(node, _)| {
+            let kernel = ours.and_then(|l| l.members.get(node)).map(|member| member.instance);
+            let told = starts.and_then(|starts| starts.get(node)).map(|start| start.instance);
+            kernel.into_iter().chain(told)
+        });
+        lives.collect()
     }
 
     /// Number of the comm under which our kernel's lockspace has a member.
@@ -97,14 +123,21 @@ impl World {
     /// Promises about what is sent.
     pub(super) fn check_send(&mut self, id: NodeId, group: &Group, packet: &Packet) {
         if packet.sender != id || packet.global_id != group.global_id() {
-            self.broken(format!("{id}: header names another sender or group: {packet:?}"));
+            self.broken_by(id, format!("{id}: header names another sender or group: {packet:?}"));
+        }
+        if let Message::FenceResult(done) = &packet.message
+            && done.result == 0
+            && self.foreign.contains(&id)
+        {
+            self.said_fenced(done.victim);
         }
         if let (Message::Start(start), Group::Lockspace(name)) = (&packet.message, group)
             && start.flags & START_NACK == 0
         {
-            self.forsake(id, name, group);
+            self.note_division(id, name, group);
+            self.note_harm(id, name, &start.counts.members.iter().copied().collect());
             for wrong in self.wrong_start(id, name, group, start) {
-                self.broken(format!("promise 1: {id} sends START of {name}: {wrong}"));
+                self.broken_by(id, format!("promise 1: {id} sends START of {name}: {wrong}"));
             }
         }
     }
@@ -157,58 +190,6 @@ impl World {
         wrong
     }
 
-    /// The leave of this node's lockspace has been ordered.
-    fn has_left(&self, id: NodeId, name: &LockspaceName) -> bool {
-        let lockspace = self.nodes.get(&id).and_then(|host| host.kernel.lockspace(name));
-        let life = lockspace.and_then(|lockspace| self.instances.get(&lockspace.instance));
-        life.is_some_and(|life| life.fate == Fate::Clean)
-    }
-
-    /// From what this daemon has been shown it can tell that a node which runs the lockspace is to be waited for.
-    fn can_know(&self, id: NodeId, group: &Group, node: NodeId) -> bool {
-        let Some(daemon) = self.daemon(id) else { return false };
-        let ever = |group| daemon.view(group).is_some_and(|view: &View| view.ever.contains(&node));
-        // A daemon that dies leaves one group after the other. Who joins the lockspace after it has left that, and
-        // still sees it in the daemon group, cannot know.
-        let daemons = daemon.view(&Group::Daemon).map(|view| &view.members);
-        if daemons.is_some_and(|members| members.contains(&node)) && !ever(group) {
-            return false;
-        }
-        // With start-up fencing, nobody is left out who has never been seen. Without, it is left to those who have seen it.
-        self.fixed.startup_fencing.is_on() || daemon.views.keys().any(ever)
-    }
-
-    /// Without start-up fencing a cluster that begins anew knows nothing of a node that runs on from before: by choice.
-    /// What any of the members has seen of it since its own start has to be enough, though.
-    fn forsake(&mut self, id: NodeId, name: &LockspaceName, group: &Group) {
-        if self.fixed.startup_fencing.is_on() {
-            return;
-        }
-        let Some(view) = self.daemon(id).and_then(|daemon| daemon.view(group)) else { return };
-        let saw = |member: &NodeId, node: NodeId| {
-            let daemon = self.daemon(*member);
-            daemon.is_some_and(|daemon| daemon.views.values().any(|v| v.ever.contains(&node)))
-        };
-        let alive = self.still_alive(name, &view.members);
-        if alive.into_iter().any(|node| !view.members.iter().any(|member| saw(member, node))) {
-            self.forsaken.insert(name.clone());
-        }
-    }
-
-    /// Nodes outside of a set whose lockspace has run and may hold locks: powered, not fenced, not left in order.
-    fn still_alive(&self, name: &LockspaceName, members: &BTreeSet<NodeId>) -> Vec<NodeId> {
-        if self.lied || !self.fixed.fencing.is_on() || self.forsaken.contains(name) {
-            return Vec::new();
-        }
-        let outside = self.nodes.iter().filter(|(id, host)| host.powered && !members.contains(id));
-        let holds = |(id, host): (&NodeId, &super::node::Node)| {
-            let lockspace = host.kernel.lockspace(name)?;
-            let life = self.instances.get(&lockspace.instance)?;
-            (lockspace.ever_started && life.fate == Fate::Open).then_some(*id)
-        };
-        outside.filter_map(holds).collect()
-    }
-
     /// Promises 2 and 3 when a daemon decides to start: every member has said, in this very membership, that it is
     /// stopped. Returns the lives of the members.
     pub(super) fn check_decision(
@@ -219,21 +200,27 @@ impl World {
     ) -> BTreeMap<NodeId, u64> {
         let members: BTreeSet<NodeId> = start.members.iter().map(|(node, _)| *node).collect();
         let Some(view) = self.daemon(id).and_then(|d| d.view(&Self::group(name))).cloned() else {
-            self.broken(format!("promise 3: {id} starts {name} without being a member"));
+            self.broken_by(id, format!("promise 3: {id} starts {name} without being a member"));
             return BTreeMap::new();
         };
         if members != view.members {
             let shown = &view.members;
-            self.broken(format!("promise 3: {id} starts {name} with {members:?} of {shown:?}"));
+            self.broken_by(
+                id,
+                format!("promise 3: {id} starts {name} with {members:?} of {shown:?}"),
+            );
         }
         for member in &members {
             let seen = view.starts.get(member);
             let exact = seen.is_some_and(|s| s.config == view.config && s.members == members);
             let holds = |seen| self.still_stopped(*member, name, seen);
             if !exact && !seen.is_some_and(holds) {
-                self.broken(format!(
-                    "promise 2: {id} starts {name} without a START of {member} for this change"
-                ));
+                self.broken_by(
+                    id,
+                    format!(
+                        "promise 2: {id} starts {name} without a START of {member} for this change"
+                    ),
+                );
             } else if !exact {
                 self.tell(|| format!("{id} EARLY: takes an older START of {member} for this one"));
             }
@@ -241,7 +228,10 @@ impl World {
         let earlier = self.started_sets.entry(view.config).or_insert_with(|| members.clone());
         if *earlier != members {
             let earlier = earlier.clone();
-            self.broken(format!("promise 3: {id} starts {name} {members:?}, others {earlier:?}"));
+            self.broken_by(
+                id,
+                format!("promise 3: {id} starts {name} {members:?}, others {earlier:?}"),
+            );
         }
         view.starts.into_iter().map(|(node, seen)| (node, seen.instance)).collect()
     }
@@ -267,12 +257,16 @@ impl World {
         let members: BTreeSet<NodeId> = start.members.iter().map(|(node, _)| *node).collect();
         let space = self.nodes.get(&id).map(|host| host.kernel.space_members(name));
         if space.as_ref() != Some(&members) {
-            self.broken(format!(
-                "promise 3: {id}: configfs has {space:?}, {name} wants {members:?}"
-            ));
+            self.broken_by(
+                id,
+                format!("promise 3: {id}: configfs has {space:?}, {name} wants {members:?}"),
+            );
         }
         for node in &report.forgotten {
-            self.broken(format!("promise 8: {id}: {node} is not renewed in {name}"));
+            self.broken_by(id, format!("promise 8: {id}: {node} is not renewed in {name}"));
+        }
+        for gone in report.removed.iter().filter(|gone| gone.recovered) {
+            self.replay_slot(id, name, gone);
         }
         for gone in &report.removed {
             let Some(life) = self.instances.get(&gone.instance) else { continue };
@@ -280,20 +274,23 @@ impl World {
             let stayed = host.is_some_and(|h| h.powered && h.boot == life.boot)
                 && self.bus.reachable(id).contains(&life.node);
             let clean = life.fate == Fate::Clean;
-            // What was seen to fail before it left, as when its leave comes after a partition, is recovered. The stay in which
-            // it failed is not told from later ones.
+            // What was seen to fail before it left, as when its leave comes after a partition, is recovered.
             let group = Self::group(name);
             let view = self.daemon(id).and_then(|daemon| daemon.view(&group));
-            let failed = view.is_some_and(|view| view.ever_failed.contains(&gone.node));
+            let failed = view.is_some_and(|view| view.failed_lives.contains(&gone.instance));
             let stayed = stayed && !failed && !self.away.contains(&(id, life.node));
             if !clean && !gone.recovered {
                 let node = gone.node;
-                self.broken(format!(
-                    "promise 8: {id}: no recover_slot for failed {node} in {name}"
-                ));
+                self.broken_by(
+                    id,
+                    format!("promise 8: {id}: no recover_slot for failed {node} in {name}"),
+                );
             } else if clean && gone.recovered && stayed && !gone.asked {
                 let node = gone.node;
-                self.broken(format!("promise 8: {id}: recover_slot for {node}, which left {name}"));
+                self.broken_by(
+                    id,
+                    format!("promise 8: {id}: recover_slot for {node}, which left {name}"),
+                );
             }
         }
         for node in members {
@@ -326,32 +323,58 @@ impl World {
             let lockspace = host.kernel.lockspace(name).filter(|l| l.run == Run::Running)?;
             // Who left in order has no users any more, however long its kernel takes to hear of it.
             let life = self.instances.get(&lockspace.instance)?;
-            if life.fate == Fate::Clean {
+            if life.fate == Fate::Clean || self.divided.contains(name) {
                 return None;
             }
+            let lied = self.is_lied_about(lockspace.instance);
             let holder = held.get(&lockspace.slot?)?;
-            Some(format!("promise 4: {id} and {holder} hold {:?} in {name}", lockspace.slot))
+            let what = format!("promise 4: {id} and {holder} hold {:?} in {name}", lockspace.slot);
+            Some((what, lied))
         };
         let clashes: Vec<_> = outside.filter_map(clash).collect();
-        if !self.lied && !self.forsaken.contains(name) {
-            clashes.into_iter().for_each(|what| self.broken(what));
+        for (what, lied) in clashes {
+            if lied { self.harmed(what) } else { self.broken(what) }
         }
     }
 
-    /// A fence agent is run only with quorum (unless switched off) and never for ourselves.
+    /// A fence agent is run only with quorum (unless switched off), never for ourselves, and by one alone of those who
+    /// have been together since the victim failed.
     pub(super) fn check_agent(&mut self, id: NodeId, victim: NodeId) {
         let quorate = self.daemon(id).is_some_and(|daemon| daemon.quorate);
         if self.dynamic.quorum_fencing.is_on() && !quorate {
-            self.broken(format!("{id} fences {victim} without quorum"));
+            self.broken_by(id, format!("{id} fences {victim} without quorum"));
         }
         if id == victim {
-            self.broken(format!("{id} fences itself"));
+            self.broken_by(id, format!("{id} fences itself"));
+        }
+        // Those who saw it fail in one change are of one mind about it as long as they stay together.
+        let mind = |id: NodeId, other: NodeId| {
+            let view = self.daemon(id)?.view(&Group::Daemon)?;
+            let (since, shown) = *view.failed_in.get(&victim)?;
+            let parted = view.failed_in.get(&other).is_some_and(|(parted, _)| *parted >= since);
+            // It was no victim before that.
+            let nodes = self.daemon(id)?.brain.snapshot().nodes;
+            let new = nodes.iter().find(|node| node.node == victim)?.fail_time.as_nanos() == shown;
+            (!parted && new).then_some((view.config, since, shown))
+        };
+        let acts = |other: &NodeId| {
+            let Some(daemon) = self.daemon(*other).filter(|_| *other != id) else { return false };
+            let mut agents = daemon.agents.values().filter(|(node, _)| *node == victim);
+            let Some((_, began)) = agents.next_back() else { return false };
+            let (ours, theirs) = (mind(id, *other), mind(*other, id));
+            let same = |(config, since, _), (other, then, shown)| {
+                (config, since) == (other, then) && *began >= shown
+            };
+            ours.zip(theirs).is_some_and(|(ours, theirs)| same(ours, theirs))
+        };
+        if let Some(other) = self.nodes.keys().copied().find(acts) {
+            self.broken_by(id, format!("{id} and {other} fence {victim} at once"));
         }
     }
 
     /// No write fails in this world unless the daemon asked for nonsense, so a daemon that gives up is wrong.
     pub(super) fn check_fail_stop(&mut self, id: NodeId, why: &str) {
-        self.broken(format!("{id} gives up: {why}"));
+        self.broken_by(id, format!("{id} gives up: {why}"));
     }
 
     /// Promise 6 for a settled world: what keeps each lockspace that is wanted on a node with a daemon and quorum

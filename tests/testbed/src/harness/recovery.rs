@@ -145,6 +145,7 @@ impl World {
         if let Some(host) = self.nodes.get_mut(&id) {
             host.kernel.finish_recovery(name);
         }
+        self.unblocked(id, name, recovery);
         self.last_activity = self.now;
         self.tell_callbacks(id);
         self.try_release(id, name);

@@ -1,0 +1,189 @@
+//! The shared disk as far as a file system such as gfs2 relies on recovery.
+//!
+//! Each life of a lockspace that goes on may write any block, and has a journal. The journal is clean when its node has
+//! left in order, and when it has been replayed: by those whose kernel called `recover_slot`, or by the first ones that mount.
+//! Nobody goes on while the journal of one that is gone is not replayed, so that no replay comes after a survivor's writes;
+//! nobody replays that of a node which may still write; no two go on that do not know each other.
+
+use super::World;
+use super::node::Fate;
+use crate::kernel::{Lockspace, Removed, Run};
+use dlm_core::types::{LockspaceName, NodeId, Slot};
+use std::collections::BTreeMap;
+
+/// All journals.
+#[derive(Clone, Debug, Default, Hash)]
+pub(super) struct Disk {
+    /// Lives with a journal that may have something in it.
+    dirty: BTreeMap<u64, LockspaceName>,
+    /// The recovery with which each life went on first.
+    begun: BTreeMap<u64, u64>,
+}
+
+impl World {
+    /// The kernel of `id` has called `recover_slot` for a member.
+    pub(super) fn replay_slot(&mut self, id: NodeId, name: &LockspaceName, gone: &Removed) {
+        let other = self.nodes.iter().filter(|(user, host)| host.powered && **user != gone.node);
+        let mut used = other.filter_map(|(user, host)| {
+            let lockspace = host.kernel.lockspace(name)?;
+            let life = lockspace.instance;
+            let begun =
+                self.disk.begun.contains_key(&life) && lockspace.slot.map(Slot::jid) == gone.jid;
+            let open = self.instances.get(&life)?.fate == Fate::Open;
+            (begun && open).then_some((*user, life))
+        });
+        if let (Some((user, life)), Some(jid)) = (used.next_back(), gone.jid) {
+            let what = format!(
+                "promise 4: {id} replays journal {jid} of {name} for {}, and it is that of {user}",
+                gone.node
+            );
+            let ours = self.life_of(id, name).unwrap_or(life);
+            self.blame(id, name, &[life, gone.instance, ours], what);
+        }
+        self.replay(id, name, gone.instance);
+    }
+
+    fn replay(&mut self, id: NodeId, name: &LockspaceName, life: u64) {
+        let ours = self.life_of(id, name).unwrap_or(life);
+        let Some(instance) = self.instances.get(&life) else { return };
+        let (node, boot, open) = (instance.node, instance.boot, instance.fate == Fate::Open);
+        let powered = self.nodes.get(&node).is_some_and(|host| host.powered && host.boot == boot);
+        if open && powered && self.disk.dirty.contains_key(&life) && self.fixed.fencing.is_on() {
+            let what = format!(
+                "promise 8: {id} replays the journal of {node} in {name}, which may still write"
+            );
+            self.blame(id, name, &[life, ours], what);
+        }
+        self.disk.dirty.remove(&life);
+    }
+
+    /// The file system of `id` goes on.
+    pub(super) fn unblocked(&mut self, id: NodeId, name: &LockspaceName, recovery: u64) {
+        let lockspace = self.nodes.get(&id).and_then(|host| host.kernel.lockspace(name));
+        let Some(lockspace) = lockspace else { return };
+        let ours = lockspace.instance;
+        let members: Vec<u64> =
+            lockspace.members.values().map(|member| member.instance).chain([ours]).collect();
+        let strangers: Vec<(NodeId, u64)> = self
+            .users(name)
+            .filter(|(_, other)| !members.contains(&other.instance))
+            .map(|(user, other)| (user, other.instance))
+            .collect();
+        for (user, life) in strangers {
+            let what =
+                format!("promise 1: {id} goes on in {name} beside {user}: both own its blocks");
+            self.blame(id, name, &[life, ours], what);
+        }
+        let first = |life: &u64| self.disk.begun.get(life).is_none_or(|then| *then == recovery);
+        let first_mount = members.iter().all(first);
+        let dirty = self.disk.dirty.iter().filter(|(_, of)| *of == name).map(|(life, _)| *life);
+        let others: Vec<u64> = dirty.filter(|life| !members.contains(life)).collect();
+        for life in others {
+            let Some(instance) = self.instances.get(&life) else { continue };
+            let (node, fate) = (instance.node, instance.fate);
+            if fate == Fate::Clean {
+                self.disk.dirty.remove(&life);
+            } else if first_mount {
+                self.replay(id, name, life);
+            } else {
+                let what = format!(
+                    "promise 8: {id} goes on in {name}, and the journal of {node} is not replayed"
+                );
+                self.blame(id, name, &[life, ours], what);
+            }
+        }
+        self.disk.dirty.insert(ours, name.clone());
+        self.disk.begun.entry(ours).or_insert(recovery);
+    }
+
+    /// Nodes whose file system goes on and may write. Who left in order has nothing to write any more, however long its
+    /// kernel takes to hear of it.
+    fn users(&self, name: &LockspaceName) -> impl Iterator<Item = (NodeId, &Lockspace)> {
+        self.nodes.iter().filter(|(_, host)| host.powered).filter_map(move |(id, host)| {
+            let lockspace = host.kernel.lockspace(name)?;
+            let open = self.instances.get(&lockspace.instance)?.fate == Fate::Open;
+            let writes = lockspace.run == Run::Running && !lockspace.recovering && open;
+            (writes && !lockspace.releasing).then_some((*id, lockspace))
+        })
+    }
+
+    /// Something that `id` does is not as promised, and these lives are why: the daemons' fault, unless the lockspace is divided.
+    fn blame(&mut self, id: NodeId, name: &LockspaceName, lives: &[u64], what: String) {
+        if lives.iter().any(|life| self.is_lied_about(*life)) {
+            self.harmed(what);
+        } else if self.fixed.fencing.is_on() && !self.divided.contains(name) {
+            self.broken_by(id, what);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::{lockspace, node};
+
+    /// Three nodes run `ls`; what is about node 3 is told of it by hand.
+    fn running() -> (World, LockspaceName) {
+        let mut world = World::new(1, 3);
+        (1..=3).for_each(|number| world.join(number, "ls"));
+        assert!(world.settle());
+        assert_eq!(world.recoveries() > 0, world.violations().is_empty());
+        (world, lockspace("ls"))
+    }
+
+    /// The kernel of node 1 goes on without node 3.
+    fn go_on_without_3(world: &mut World, name: &LockspaceName) {
+        let kernel = &mut world.nodes.get_mut(&node(1)).unwrap().kernel;
+        kernel.lockspace_mut(name).unwrap().members.remove(&node(3));
+        world.unblocked(node(1), name, 1000);
+    }
+
+    #[test]
+    fn two_that_do_not_know_each_other_are_found() {
+        let (mut world, name) = running();
+        go_on_without_3(&mut world, &name);
+        assert!(
+            world.violations()[0].contains("1 goes on in ls beside 3"),
+            "{:?}",
+            world.violations()
+        );
+    }
+
+    #[test]
+    fn a_journal_that_nobody_replays_is_found() {
+        let (mut world, name) = running();
+        world.crash(3);
+        go_on_without_3(&mut world, &name);
+        assert!(world.violations()[0].contains("journal of 3 is not"), "{:?}", world.violations());
+    }
+
+    #[test]
+    fn the_replay_of_one_that_writes_is_found() {
+        let (mut world, name) = running();
+        let life = world.life_of(node(3), &name).unwrap();
+        world.replay(node(1), &name, life);
+        assert!(world.violations()[0].contains("may still write"), "{:?}", world.violations());
+    }
+
+    #[test]
+    fn the_replay_of_another_journal_is_found() {
+        let (mut world, name) = running();
+        let slots = world.nodes[&node(1)].kernel.lockspace(&name).unwrap().table.clone();
+        let instance = world.life_of(node(3), &name).unwrap();
+        world.crash(3);
+        let jid = Some(slots[&node(2)].jid());
+        let gone = Removed { node: node(3), instance, jid, recovered: true, asked: false };
+        world.replay_slot(node(1), &name, &gone);
+        assert!(world.violations()[0].contains("that of 2"), "{:?}", world.violations());
+    }
+
+    #[test]
+    fn a_replayed_journal_is_clean() {
+        let (mut world, name) = running();
+        let instance = world.life_of(node(3), &name).unwrap();
+        world.crash(3);
+        world.replay(node(1), &name, instance);
+        go_on_without_3(&mut world, &name);
+        assert!(world.violations().is_empty(), "{:?}", world.violations());
+    }
+}

@@ -1,0 +1,120 @@
+//! What a daemon can know of a node that runs on, as only an onlooker of the whole cluster can tell, and what is no daemon's
+//! fault: a cluster that begins anew without start-up fencing, a lie about fencing.
+
+use super::World;
+use super::node::{Fate, View};
+use dlm_core::types::{Group, LockspaceName, NodeId};
+use std::collections::BTreeSet;
+
+impl World {
+    /// The leave of this node's lockspace has been ordered.
+    pub(super) fn has_left(&self, id: NodeId, name: &LockspaceName) -> bool {
+        let life = self.life_of(id, name).and_then(|life| self.instances.get(&life));
+        life.is_some_and(|life| life.fate == Fate::Clean)
+    }
+
+    /// From what this daemon has been shown it can tell that a node which runs the lockspace is to be waited for.
+    pub(super) fn can_know(&self, id: NodeId, group: &Group, node: NodeId) -> bool {
+        let Some(daemon) = self.daemon(id) else { return false };
+        let ever = |group| daemon.view(group).is_some_and(|view: &View| view.ever.contains(&node));
+        // A daemon that dies leaves one group after the other. Who joins the lockspace after it has left that, and
+        // still sees it in the daemon group, cannot know.
+        let daemons = daemon.view(&Group::Daemon).map(|view| &view.members);
+        // Unless another lockspace that both had has seen it die.
+        let mut views = daemon.views.values();
+        let died = views.any(|v| v.failed_in.contains_key(&node) && !v.members.contains(&node));
+        let dead = self.daemon(node).is_none_or(|daemon| daemon.view(group).is_none());
+        if dead && !died && daemons.is_some_and(|members| members.contains(&node)) && !ever(group) {
+            return false;
+        }
+        // With start-up fencing, nobody is left out who has never been seen. Without, it is left to those who have seen it.
+        self.fixed.startup_fencing.is_on() || daemon.views.keys().any(ever)
+    }
+
+    /// Without start-up fencing a cluster that begins anew knows nothing of a node that runs on from before: by choice. Nor can
+    /// it know of a daemon that has left this group before its own members came, and has not left that of the daemons yet. What any of the members has seen of it since its own start has to be enough, though.
+    pub(super) fn note_division(&mut self, id: NodeId, name: &LockspaceName, group: &Group) {
+        let Some(view) = self.daemon(id).and_then(|daemon| daemon.view(group)) else { return };
+        let mut alive = self.still_alive(name, &view.members).into_iter();
+        if alive.any(|node| !view.members.iter().any(|m| self.can_know(*m, group, node))) {
+            self.divided.insert(name.clone());
+        }
+    }
+
+    /// Nodes outside of a set whose lockspace has run and may hold locks: powered, not fenced, not left in order.
+    pub(super) fn still_alive(
+        &self,
+        name: &LockspaceName,
+        members: &BTreeSet<NodeId>,
+    ) -> Vec<NodeId> {
+        if self.divided.contains(name) {
+            return Vec::new();
+        }
+        let alive = self.running_outside(name, members).into_iter();
+        alive.filter(|(_, life)| !self.is_lied_about(*life)).map(|(node, _)| node).collect()
+    }
+
+    fn running_outside(
+        &self,
+        name: &LockspaceName,
+        members: &BTreeSet<NodeId>,
+    ) -> Vec<(NodeId, u64)> {
+        if !self.fixed.fencing.is_on() {
+            return Vec::new();
+        }
+        let outside = self.nodes.iter().filter(|(id, host)| host.powered && !members.contains(id));
+        let holds = |(id, host): (&NodeId, &super::node::Node)| {
+            let lockspace = host.kernel.lockspace(name)?;
+            let life = self.instances.get(&lockspace.instance)?;
+            let open = lockspace.ever_started && life.fate == Fate::Open;
+            open.then_some((*id, lockspace.instance))
+        };
+        outside.filter_map(holds).collect()
+    }
+
+    /// Somebody has said that its node is fenced, and it was not.
+    pub(super) fn is_lied_about(&self, life: u64) -> bool {
+        let Some(life) = self.instances.get(&life) else { return false };
+        self.lies.contains(&(life.node, life.boot))
+    }
+
+    /// Somebody says that a node is fenced. If it has power, harm is to be expected: from what it has run, and no further.
+    pub(super) fn said_fenced(&mut self, victim: NodeId) {
+        if let Some(host) = self.nodes.get(&victim).filter(|host| host.powered) {
+            self.lies.insert((victim, host.boot));
+            self.tell(|| format!("LIE: {victim} is said to be fenced, and is on"));
+        }
+    }
+
+    /// A START is sent although a node of which it was said that it is fenced runs the lockspace.
+    pub(super) fn note_harm(
+        &mut self,
+        id: NodeId,
+        name: &LockspaceName,
+        members: &BTreeSet<NodeId>,
+    ) {
+        let alive = self.running_outside(name, members).into_iter();
+        let lied: Vec<NodeId> =
+            alive.filter(|(_, life)| self.is_lied_about(*life)).map(|(node, _)| node).collect();
+        for node in lied {
+            self.harmed(format!("{id} sends START of {name}, which runs on {node}"));
+        }
+    }
+
+    /// A lie has done harm.
+    pub(super) fn harmed(&mut self, what: String) {
+        self.tell(|| format!("HARM {what}"));
+        self.harm.insert(what);
+    }
+
+    /// What lies about fencing have led to, in words.
+    #[must_use]
+    pub const fn harm(&self) -> &BTreeSet<String> {
+        &self.harm
+    }
+
+    /// The present life of a lockspace on a node.
+    pub(super) fn life_of(&self, id: NodeId, name: &LockspaceName) -> Option<u64> {
+        Some(self.nodes.get(&id)?.kernel.lockspace(name)?.instance)
+    }
+}
