@@ -21,6 +21,7 @@ fn fencing() -> State {
         serde_json::from_str(include_str!("../../controld/src/control/testdata/state.json"))
             .unwrap();
     "0.1.0".clone_into(&mut state.daemon.version);
+    state.cluster.waits.clear();
     let slot = |slot| Slot { slot, jid: slot - 1, node: slot };
     let lockspace = &mut state.lockspaces[0];
     (lockspace.slots, lockspace.slots_known) = ((1..=3).map(slot).collect(), SlotsKnown::Confirmed);

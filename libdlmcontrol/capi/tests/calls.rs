@@ -294,22 +294,36 @@ fn request(stream: &mut UnixStream) -> Option<Vec<u8>> {
     Some(head)
 }
 
+/// The sockets of a daemon, for all calls: a name cannot be bound anew while a child of another test, on its way to its program,
+/// has a copy.
+struct Daemon {
+    queries: UnixListener,
+    commands: UnixListener,
+}
+
+impl Daemon {
+    fn listen() -> Self {
+        let bind = |name: &[u8]| {
+            UnixListener::bind_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap()
+        };
+        Self { queries: bind(proto::QUERY_SOCKET), commands: bind(proto::COMMAND_SOCKET) }
+    }
+}
+
 /// What a call sends and gives back.
-fn carry_out(program: &Path, libraries: &Path, case: &Case) -> String {
+fn carry_out(program: &Path, libraries: &Path, case: &Case, daemon: &Daemon) -> String {
     let function = case.arguments[0].as_str();
     let queries = ["dump", "lock", "node", "prin"];
-    let socket = if queries.iter().any(|start| function.starts_with(start)) {
-        proto::QUERY_SOCKET
+    let (socket, listener) = if queries.iter().any(|start| function.starts_with(start)) {
+        (proto::QUERY_SOCKET, &daemon.queries)
     } else {
-        proto::COMMAND_SOCKET
+        (proto::COMMAND_SOCKET, &daemon.commands)
     };
-    let listener =
-        UnixListener::bind_addr(&SocketAddr::from_abstract_name(socket).unwrap()).unwrap();
     // A connection with answers ends with the last one; a file system's goes on until it hangs up.
     let endless = case.answers.is_empty() || function == "fs";
     let last = if endless { usize::MAX } else { case.answers.len() };
     thread::scope(|scope| {
-        let server = scope.spawn(|| serve(&listener, &case.answers, last));
+        let server = scope.spawn(|| serve(listener, &case.answers, last));
         let printed = run(program, libraries, &case.arguments);
         let seen = server.join().unwrap();
         let socket = String::from_utf8_lossy(socket);
@@ -360,8 +374,9 @@ fn calls_send_and_return_what_the_c_library_does() {
             let printed = run(&program, &libraries, &arguments);
             write!(told, "= {} (no daemon)\n{printed}\n", arguments.join(" ")).unwrap();
         }
+        let daemon = Daemon::listen();
         for case in dumps().into_iter().chain(queries()).chain(commands()) {
-            told.push_str(&carry_out(&program, &libraries, &case));
+            told.push_str(&carry_out(&program, &libraries, &case, &daemon));
         }
         told
     });

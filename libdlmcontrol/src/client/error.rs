@@ -155,7 +155,7 @@ impl Error {
         matches!(self, Self::Receive { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof)
     }
 
-    /// The daemon took longer than [`Client::with_timeout`] lets it.
+    /// The daemon took longer than [`Client::with_timeout`](crate::Client::with_timeout) lets it.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];

@@ -177,7 +177,7 @@ impl Client {
     }
 
     /// The state as the JSON text that the daemon sends. A C daemon does not know the question:
-    /// [`Error::is_unknown_command`].
+    /// [`Error::is_unknown_command`](crate::Error::is_unknown_command).
     ///
     /// # Errors
     /// Connection or answer.
