@@ -61,6 +61,16 @@ fn seeds_that_broke_a_promise_once() {
     }
 }
 
+/// The first two: a daemon that hung while all came that know is told that nobody is being fenced. The others: a START from
+/// before a joiner's stay does not cost it the POSIX locks.
+#[test]
+fn seeds_with_locks_and_rare_faults_that_broke_a_promise_once() {
+    for seed in [880_000_000_001_515, 880_000_000_001_596, 880_000_000_015_972, 880_000_000_019_507]
+    {
+        storms(seed..seed + 1, Shape::default());
+    }
+}
+
 /// A late first PROTOCOL of a node that came when we had run nothing yet: no merge, whatever we have started since.
 #[test]
 fn what_was_started_after_a_meeting_is_no_merge() {
