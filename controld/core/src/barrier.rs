@@ -101,8 +101,9 @@ impl Lockspace {
         let Some(newest) = self.changes.front() else { return };
         let hasty = world.mutated(Mutant::MissingStart) && newest.missing().len() == 1;
         if newest.is_complete() || hasty {
-            self.set_wait(None, out);
             self.decide_start(world, out);
+            let wait = self.wait_without_change(world);
+            self.set_wait(wait, out);
         } else {
             let disallowed = newest.disallowed();
             let wait = if disallowed.is_empty() {
@@ -201,15 +202,17 @@ impl Lockspace {
         let release_recover = core::mem::take(&mut self.release_recover);
         let nodes: BTreeSet<NodeId> = incarnations.keys().copied().collect();
         self.slots.predict(&nodes, &change.fresh());
-        self.lane.push(Write::Start(Plan { members, incarnations, release_recover }));
+        let failed = self.history.started();
+        self.lane.push(Write::Start(Plan { members, incarnations, release_recover, failed }));
         self.kernel = Kernel::Running;
         self.joining = false;
+        // Before all that is to be said: the kernel's recovery is what everybody waits for.
+        self.pump(world, out);
         self.plock_barrier(&change, joined, world, out);
         self.started_count = match self.started_count.wrapping_add(1) {
             0 => 1,
             count => count,
         };
-        self.history.started();
         self.started = Some((change, combined));
     }
 }

@@ -1,9 +1,9 @@
 //! What has to be true before our START (spec/lockspace-recovery.md section 4).
 //!
 //! In order, the first one not met is what status shows: the rings agree, the partition is quorate, everybody who must be
-//! is fenced, the cluster has lost every failed member, it has every present one, the kernel knows of both, our own
-//! kernel is stopped, POSIX locks are prepared. Rings come first, since only they tie together what the quorum service and
-//! the groups say.
+//! is fenced, the cluster has lost every failed member, it has every present one, our own kernel is stopped, POSIX locks are
+//! prepared. Rings come first, since only they tie together what the quorum service and the groups say. The kernel's
+//! addresses are ours alone: what waits for them is the start of our own kernel, see `writes`.
 
 use crate::group::{Ended, Membership};
 use crate::lockspace::Lockspace;
@@ -107,25 +107,18 @@ impl Lockspace {
     }
 
     fn cluster_gate(&self, world: &World) -> Option<Wait> {
-        if world.mutated(Mutant::SkipCommsGate) {
-            return None;
-        }
-        let failed = |test: &dyn Fn(NodeId, u64) -> bool| -> BTreeSet<NodeId> {
-            let failures =
-                self.history.iter().filter_map(|(node, record)| Some((node, record.failed_after?)));
-            failures.filter(|(node, ring)| test(*node, *ring)).map(|(node, _)| node).collect()
-        };
-        // The kernel replays a failed node's journal only if the node's entry is gone or renewed before `control 1`.
-        let lingering = failed(&|node, ring| !world.cluster.has_lost_since(node, ring));
+        // Its `comms` entry is removed when the cluster loses it, and without that the kernel would not replay its journal.
+        let failures =
+            self.history.iter().filter_map(|(node, record)| Some((node, record.failed_after?)));
+        let lingering: BTreeSet<NodeId> = failures
+            .filter(|(node, ring)| !world.cluster.has_lost_since(*node, *ring))
+            .map(|(node, _)| node)
+            .collect();
         if !lingering.is_empty() && !world.mutated(Mutant::SkipLossGate) {
             return Some(Wait::NodeGone(lingering));
         }
         let ghosts: BTreeSet<NodeId> =
             self.newest_members().into_iter().filter(|node| !world.cluster.has(*node)).collect();
-        if !ghosts.is_empty() {
-            return Some(Wait::Ghost(ghosts));
-        }
-        let unsettled = failed(&|node, _| !world.cluster.comm_settled(node));
-        (!unsettled.is_empty()).then_some(Wait::Comms(unsettled))
+        (!ghosts.is_empty()).then_some(Wait::Ghost(ghosts))
     }
 }

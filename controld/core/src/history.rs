@@ -96,10 +96,19 @@ impl History {
         }
     }
 
-    /// A start was decided: the failures before it are dealt with.
-    pub(crate) fn started(&mut self) {
-        for record in self.records.values_mut() {
-            record.failed_after = None;
+    /// A start was decided: the failures before it are dealt with. Who failed, and after which ring.
+    pub(crate) fn started(&mut self) -> BTreeMap<NodeId, u64> {
+        let failures =
+            self.records.iter_mut().map(|(node, record)| Some((*node, record.failed_after.take()?)));
+        failures.flatten().collect()
+    }
+
+    /// The kernel was not given that start: these failures are still to be dealt with.
+    pub(crate) fn not_started(&mut self, failed: &BTreeMap<NodeId, u64>) {
+        for (node, ring) in failed {
+            if let Some(record) = self.records.get_mut(node) {
+                record.failed_after = record.failed_after.max(Some(*ring));
+            }
         }
     }
 }

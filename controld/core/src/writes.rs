@@ -38,15 +38,18 @@ pub(crate) struct Plan {
     pub(crate) members: Vec<(NodeId, u32)>,
     pub(crate) incarnations: BTreeMap<NodeId, u32>,
     pub(crate) release_recover: BTreeSet<NodeId>,
+    /// Who failed since the start before, and after which ring.
+    pub(crate) failed: BTreeMap<NodeId, u64>,
 }
 
 impl Lockspace {
-    /// Forget a decided start that still waits for a member's address: nothing has been told to the kernel, so the next
-    /// start does all that this one would have done.
+    /// Forget a decided start that still waits for addresses: nothing has been told to the kernel, so the next start does all
+    /// that this one would have done.
     pub(crate) fn drop_waiting_start(&mut self) {
         for write in self.lane.cancel(|write| matches!(write, Write::Start(_))) {
             if let Write::Start(plan) = write {
                 self.release_recover.extend(plan.release_recover);
+                self.history.not_started(&plan.failed);
                 self.kernel = Kernel::Stopped;
             }
         }
@@ -74,8 +77,7 @@ impl Lockspace {
         self.lane.is_idle()
     }
 
-    /// What holds the kernel up although no change is pending: a decided start that waits for members' addresses, or a
-    /// peer's withdraw.
+    /// What holds the kernel up although no change is pending: a decided start that waits for addresses, or a peer's withdraw.
     pub(crate) fn wait_without_change(&self, world: &World) -> Option<Wait> {
         let plans = self.lane.outstanding().filter_map(|write| match write {
             Write::Start(plan) => Some(plan),
@@ -186,16 +188,22 @@ impl Lockspace {
 }
 
 impl Plan {
-    /// Members without an address in the kernel, or lost by the cluster in a ring later than the group's. Such a member
-    /// stays here until its removal from the group, which must come, drops the plan: the kernel must not be given it with
-    /// the address of its next life, or it would take its death for a leave.
+    /// Whose addresses in the kernel are not as they have to be.
+    ///
+    /// Members without one, or lost by the cluster in a ring later than the group's. Such a member stays here until its removal
+    /// from the group, which must come, drops the plan: the kernel must not be given it with the address of its next life, or it
+    /// would take its death for a leave. And failed members whose entry is neither gone nor renewed: the kernel would not replay
+    /// their journals.
     fn missing_comms<'a>(
         &'a self,
         world: &'a World,
         ring: RingId,
     ) -> impl Iterator<Item = NodeId> + 'a {
+        let skip = world.mutated(Mutant::SkipCommsGate);
         let ready = move |node| world.cluster.comm_ready(node, ring.seq);
-        self.incarnations.keys().copied().filter(move |node| !ready(*node))
+        let members = self.incarnations.keys().copied().filter(move |node| !ready(*node));
+        let lingers = move |node: &NodeId| !skip && !world.cluster.comm_settled(*node);
+        members.chain(self.failed.keys().copied().filter(lingers))
     }
 
     /// Members that the kernel has from its last start, but as an earlier stay: it must see them go and come.

@@ -162,7 +162,7 @@ fn thread_name(lane: &Lane) -> String {
 
 /// A lane's thread: jobs in order until no more can come.
 fn run<F: Files>(lane: &Lane, writer: &Writer<F>, jobs: &Receiver<Job>, reports: &Reports) {
-    priority::as_the_main_thread();
+    priority::before_the_main_thread();
     let alone = close_descriptors(&reports.wake);
     for job in jobs {
         let alone = alone.as_ref().map_err(|error| KernelError::Descriptors(copy_of(error)));

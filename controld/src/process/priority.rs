@@ -3,8 +3,12 @@
 use nix::unistd::getpid;
 use std::io;
 
-/// The lowest of all realtime priorities: before every ordinary process, behind corosync and whatever else has one.
-const PRIORITY: i32 = 1;
+/// Before every ordinary process, behind corosync and whatever else has a realtime priority. The lowest of them.
+const MAIN: i32 = 1;
+
+/// Before the main thread too: what the kernel is told begins at once, and does not wait on a machine with one processor until
+/// the main thread has said all that it has to say.
+const LANE: i32 = MAIN + 1;
 
 /// The calling thread runs before all ordinary ones, and is not interrupted by those that it wakes: a recovery does not wait for
 /// the load that waits for it. What is started from here on, threads and programs, is ordinary.
@@ -13,13 +17,24 @@ const PRIORITY: i32 = 1;
 /// The kernel says no, as it does in a container or in a control group without realtime. Worth a line in the log; the daemon
 /// can go on.
 pub(crate) fn before_others() -> io::Result<()> {
-    set(libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, PRIORITY)
+    set(libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, MAIN)
 }
 
 /// The calling thread works for the main thread: it runs before ordinary ones if that does.
 pub(crate) fn as_the_main_thread() {
-    // Where the main thread was allowed to, nothing is in the way.
-    let _refused = if is_before_others() { before_others() } else { Ok(()) };
+    as_important(MAIN);
+}
+
+/// The calling thread gives the kernel what the main thread has decided: it runs before that, if that runs before others.
+pub(crate) fn before_the_main_thread() {
+    as_important(LANE);
+}
+
+fn as_important(priority: i32) {
+    if is_before_others() {
+        // Where the main thread was allowed to, nothing is in the way.
+        let _refused = set(libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, priority);
+    }
 }
 
 /// The calling thread does not run before others because it was woken: a line of the log must not take the processor from

@@ -57,6 +57,7 @@ scripts! {
     failed_write_that_recovers
     address_that_cannot_be_written_makes_its_lockspaces_wait
     start_that_waits_for_an_address_gives_way_to_the_next_change
+    start_given_up_is_waited_for_by_the_next
     quorum_is_not_asked_where_switched_off
     release_with_recovery_marks_the_leaver
     our_release_with_recovery_is_announced
