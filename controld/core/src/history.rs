@@ -98,8 +98,10 @@ impl History {
 
     /// A start was decided: the failures before it are dealt with. Who failed, and after which ring.
     pub(crate) fn started(&mut self) -> BTreeMap<NodeId, u64> {
-        let failures =
-            self.records.iter_mut().map(|(node, record)| Some((*node, record.failed_after.take()?)));
+        let failures = self
+            .records
+            .iter_mut()
+            .map(|(node, record)| Some((*node, record.failed_after.take()?)));
         failures.flatten().collect()
     }
 

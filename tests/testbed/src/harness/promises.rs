@@ -142,7 +142,7 @@ impl World {
         }
     }
 
-    /// Promise 1: rings agree, quorate, own stop and comms done, every failed node out of the way.
+    /// Promise 1: rings agree, quorate, own stop done, every failed node out of the way.
     fn wrong_start(
         &self,
         id: NodeId,
@@ -166,13 +166,6 @@ impl World {
         if members != view.members {
             wrong.push(format!("members {members:?}, group has {:?}", view.members));
         }
-        let Some(host) = self.nodes.get(&id) else { return wrong };
-        for (node, comm) in &view.failed {
-            let ours = self.kernel_comm_of(id, group, *node);
-            if ours == Some(*comm) && host.kernel.comm_seq(*node) == Some(*comm) {
-                wrong.push(format!("the comm of failed {node} is neither gone nor renewed"));
-            }
-        }
         if self.has_left(id, name) {
             // Its leave has its place in the order already: what it says now goes nowhere.
             return wrong;
@@ -190,8 +183,8 @@ impl World {
         wrong
     }
 
-    /// Promises 2 and 3 when a daemon decides to start: every member has said, in this very membership, that it is
-    /// stopped. Returns the lives of the members.
+    /// Promises 2 and 3 when a daemon has its kernel start: every member has said, in this very membership, that it is
+    /// stopped, and the kernel can tell who failed. Returns the lives of the members.
     pub(super) fn check_decision(
         &mut self,
         id: NodeId,
@@ -209,6 +202,18 @@ impl World {
                 id,
                 format!("promise 3: {id} starts {name} with {members:?} of {shown:?}"),
             );
+        }
+        for (node, comm) in &view.failed {
+            let ours = self.kernel_comm_of(id, &Self::group(name), *node);
+            let listed = self.nodes.get(&id).and_then(|host| host.kernel.comm_seq(*node));
+            if ours == Some(*comm) && listed == Some(*comm) {
+                self.broken_by(
+                    id,
+                    format!(
+                        "promise 2: {id} starts {name}: the comm of failed {node} is neither gone nor renewed"
+                    ),
+                );
+            }
         }
         for member in &members {
             let seen = view.starts.get(member);
