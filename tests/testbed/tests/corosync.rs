@@ -6,7 +6,7 @@ mod daemons;
 use daemons::{join, programs, start, times, wait_for_members};
 use std::time::Duration;
 use testbed::kernel::Callback;
-use testbed::lab::{Lab, PATIENCE};
+use testbed::lab::{Lab, PATIENCE, Turn};
 use testbed::live::{Options, Sight, What};
 
 /// A booting daemon must not be fenced while corosync forms its rings.
@@ -51,6 +51,18 @@ fn wait_for_recovery(lab: &mut Lab, survivors: [u32; 2], failed: u32) {
 fn agents(lab: &Lab) -> usize {
     let sights = lab.testbed().sights();
     (1..=3).map(|node| times(&sights, node, |what| matches!(what, What::AgentAsks(_)))).sum()
+}
+
+/// Where the daemon may run before others at all.
+#[test]
+fn thread_of_corosync_runs_before_all_ordinary_load() {
+    let lab = cluster();
+    let allowed = !lab.tool(1, &["dump"]).unwrap().out.contains("no realtime priority: ");
+    let first = if allowed { Turn::First } else { Turn::Ordinary };
+    let threads = lab.daemon_threads(1).unwrap();
+    let turns = ["dlm_controld", "corosync"].map(|name| threads.get(name));
+    assert_eq!(turns, [Some(&first); 2], "{threads:?}");
+    lab.discard();
 }
 
 #[test]

@@ -5,10 +5,11 @@ mod daemons;
 
 use daemons::{is_done, join, programs, start, times, wait_for_members};
 use dlm_core::effect::Effect;
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 use testbed::kernel::Callback;
-use testbed::lab::{Lab, PATIENCE, Said};
+use testbed::lab::{Lab, PATIENCE, Said, Turn};
 use testbed::live::{Options, Sight, What};
 
 /// Start-up fencing must not begin before all daemons are there.
@@ -83,6 +84,29 @@ fn failed_node_is_fenced_once_and_recovered() {
         lab.wait_for_tool(node, &["ls"], "end of the lockspace", gone).unwrap();
     }
     assert_eq!([lab.terminate(1).unwrap(), lab.terminate(2).unwrap()], [Some(0), Some(0)]);
+    lab.discard();
+}
+
+/// Load that waits for a recovery must not hold it up; what is written and answered must not, either. A container without
+/// the right to it has ordinary threads alone. The testbed's kernels have no lanes; those are looked at on machines.
+#[test]
+fn main_thread_alone_runs_before_ordinary_load() {
+    let lab = cluster(1, "");
+    let allowed = !dump(&lab, 1).contains("no realtime priority: ");
+    let threads = lab.daemon_threads(1).unwrap();
+    let turns = ["dlm_log", "dlm-query"].map(|name| threads.get(name));
+    assert_eq!(turns, [Some(&Turn::GivesWay), Some(&Turn::Ordinary)], "{threads:?}");
+    let first = |threads: &BTreeMap<String, Turn>| -> Vec<String> {
+        let first = threads.iter().filter(|(_, turn)| **turn == Turn::First);
+        first.map(|(name, _)| name.clone()).collect()
+    };
+    let wanted: &[&str] = if allowed { &["dlm_controld"] } else { &[] };
+    assert_eq!(first(&threads), wanted);
+    lab.discard();
+
+    let lab = cluster(1, "realtime=0\n");
+    let threads = lab.daemon_threads(1).unwrap();
+    assert_eq!((first(&threads).len(), threads.get("dlm_controld")), (0, Some(&Turn::Ordinary)));
     lab.discard();
 }
 
@@ -380,6 +404,7 @@ const LVM: &str = r#"exec > "${0%/*}/../lvm.log" 2>&1
 echo "$*"
 ls -l /proc/$$/fd
 echo "input $(readlink /proc/$$/fd/0) oom $(cat /proc/$$/oom_score_adj)"
+echo "policy $(cut -d ' ' -f 41 /proc/$$/stat)"
 echo written >&2
 "#;
 
@@ -448,7 +473,7 @@ fn command_is_run_by_all_other_nodes() {
             *held == "/dev/null" || held.ends_with("lvm.log") || held.ends_with("bin/lvm")
         };
         assert!(held.len() >= 3 && held.iter().all(own), "node {node}: {log}");
-        assert!(log.contains("input /dev/null oom 0\n"), "node {node}: {log}");
+        assert!(log.contains("input /dev/null oom 0\npolicy 0\n"), "node {node}: {log}");
         assert!(dump(&lab, node).contains(&format!("run request {uuid} lvm lvchange")));
     }
     let all = lab.tool(1, &["-n", "-i", "20", "run", "lvm", "lvs"]).unwrap();

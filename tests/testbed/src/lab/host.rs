@@ -233,9 +233,13 @@ impl Host {
         Ok(())
     }
 
+    /// nsenter has become the daemon.
+    pub(super) fn daemon_pid(&self) -> anyhow::Result<u32> {
+        Ok(self.daemon.as_ref().context("its daemon does not run")?.id())
+    }
+
     pub(super) fn terminate_daemon(&self) -> anyhow::Result<()> {
-        let child = self.daemon.as_ref().context("its daemon does not run")?;
-        let pid = i32::try_from(child.id()).context("process id")?;
+        let pid = i32::try_from(self.daemon_pid()?).context("process id")?;
         kill(Pid::from_raw(pid), Signal::SIGTERM).context("SIGTERM")
     }
 

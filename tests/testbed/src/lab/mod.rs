@@ -6,6 +6,7 @@
 
 mod host;
 mod ring;
+mod threads;
 
 use crate::live::{Options, Testbed};
 use anyhow::{Context as _, bail};
@@ -18,6 +19,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 pub use host::Line;
+pub use threads::Turn;
 
 /// Longer than anything here takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -243,6 +245,14 @@ impl Lab {
     /// There is no such node.
     pub fn daemon_runs(&mut self, node: u32) -> anyhow::Result<bool> {
         self.host_mut(node)?.daemon_runs()
+    }
+
+    /// The threads of a node's daemon by name, and whom each runs before.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn daemon_threads(&self, node: u32) -> anyhow::Result<BTreeMap<String, Turn>> {
+        threads::of_process(self.host(node)?.daemon_pid()?)
     }
 
     /// What a node's daemon has written to standard error, with the time of arrival.

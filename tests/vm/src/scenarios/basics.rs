@@ -8,6 +8,7 @@ use super::recording;
 use crate::cluster::Cluster;
 use crate::gfs2::FILE_SYSTEM;
 use crate::host::power::Outcome;
+use crate::options::Daemon;
 use crate::time::HostTime;
 use crate::timeline::Source;
 use crate::workload::Load;
@@ -19,8 +20,13 @@ pub(super) const PROGRESS: Duration = Duration::from_secs(120);
 /// A change that waits for nothing but messages.
 pub(super) const CHANGE: Duration = Duration::from_secs(40);
 
+/// The threads of the daemon that are `SCHED_RR` (2, field 41 of proc(5)'s stat; names may have spaces), in order.
+const RUN_FIRST: &str = r#"for thread in /proc/$(pgrep -o dlm_controld)/task/*; do
+    [ "$(sed 's/.*) //' "$thread/stat" | cut -d ' ' -f 39)" != 2 ] || cat "$thread/comm"
+done | sort"#;
+
 /// Three nodes mount one file system, each with a journal of its own by its slot; what one writes the
-/// others read.
+/// others read. What a recovery waits for in the daemon runs before ordinary load.
 pub(super) fn mount(cluster: &Cluster) -> Result<()> {
     cluster.mount_gfs2(&[1, 2, 3])?;
     for node in cluster.nodes() {
@@ -32,6 +38,10 @@ pub(super) fn mount(cluster: &Cluster) -> Result<()> {
         );
         let id = node.id();
         node.ok(&format!("echo from {id} >/mnt/gfs2/{id}; sync /mnt/gfs2/{id}"))?;
+        if *cluster.options().daemon_of(id) != Daemon::C {
+            let first = node.ok(RUN_FIRST)?;
+            ensure!(first == "corosync\ndlm_controld\nlane\nlane fs\n", "ahead run {first:?}");
+        }
     }
     for node in cluster.nodes() {
         let text = node.ok("cat /mnt/gfs2/1 /mnt/gfs2/2 /mnt/gfs2/3")?;
