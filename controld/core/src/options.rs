@@ -67,6 +67,21 @@ pub struct DynamicOptions {
     pub drop_resources_age_millis: u64,
 }
 
+/// Where nobody has set anything: the defaults of the options' table, which a test of it compares with these.
+impl Default for DynamicOptions {
+    fn default() -> Self {
+        Self {
+            post_join_delay_seconds: 30,
+            quorum_fencing: Switch::On,
+            quorum_lockspace: Switch::On,
+            repeat_failed_fencing: Switch::On,
+            drop_resources_time_millis: 10_000,
+            drop_resources_count: 10,
+            drop_resources_age_millis: 10_000,
+        }
+    }
+}
+
 /// Per lockspace settings of dlm.conf (`lockspace` and `master` lines).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LockspaceOptions {

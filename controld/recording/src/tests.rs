@@ -41,15 +41,7 @@ fn setup() -> Setup {
             plock_ownership: None,
             helper: Switch::On,
         },
-        dynamic: DynamicOptions {
-            post_join_delay_seconds: 30,
-            quorum_fencing: Switch::On,
-            quorum_lockspace: Switch::On,
-            repeat_failed_fencing: Switch::On,
-            drop_resources_time_millis: 10_000,
-            drop_resources_count: 10,
-            drop_resources_age_millis: 10_000,
-        },
+        dynamic: DynamicOptions::default(),
         devices: FenceDevices { fallback: vec![device], ..FenceDevices::default() },
         lockspaces: BTreeMap::new(),
     }

@@ -289,6 +289,11 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_has_set_is_what_the_core_begins_with() {
+        assert_eq!(config().dynamic(), DynamicOptions::default());
+    }
+
+    #[test]
     fn the_example_is_taken_without_a_word() {
         let mut config = config();
         let report = config.load_bytes(EXAMPLE).unwrap_or_else(|error| panic!("{error}"));

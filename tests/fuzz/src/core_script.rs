@@ -10,12 +10,12 @@ use dlm_core::Core;
 use dlm_core::effect::{Effect, KernelStart, KernelWrite, Lane};
 use dlm_core::event::{AgentOutcome, Confchg, Event, JoinReason, LeaveReason, Token};
 use dlm_core::message::{Message, Packet, START_NACK};
-use dlm_core::options::{Device, FenceDevices, Setup, Switch};
+use dlm_core::options::{Device, DynamicOptions, FenceDevices, Setup, Switch};
 use dlm_core::plock::{Mode, Op, PlockInfo};
 use dlm_core::run::{RunEffect, RunEvent, RunUuid, Then};
 use dlm_core::types::{Group, Instant, LockspaceName, NodeId, Now, RingId, Slot, WallSeconds};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use testbed::harness::{default_dynamic, default_fixed, lockspace, node};
+use testbed::harness::{default_fixed, lockspace, node};
 
 /// Nodes that the script knows; this one is the first.
 const NODES: u8 = 4;
@@ -154,7 +154,7 @@ impl Run {
             configured_nodes: (1..=u32::from(NODES)).map(node).collect(),
             two_node: options >> 4 & 1 == 1,
             fixed,
-            dynamic: default_dynamic(),
+            dynamic: DynamicOptions::default(),
             devices: FenceDevices {
                 by_node: BTreeMap::from([(node(2), vec![device("a:1"), device("a:2")])]),
                 broken: BTreeMap::from([(node(3), "no such device".to_owned())]),
@@ -392,10 +392,13 @@ impl Run {
             2 => Event::JoinFailed { group: script.group(), why: "no".to_owned() },
             3 => Event::Withdraw { table: "cluster:ls".to_owned(), lockspace: script.name() },
             4 => {
-                let mut dynamic = default_dynamic();
-                dynamic.quorum_fencing = Switch::from(script.byte() & 1 == 0);
-                dynamic.repeat_failed_fencing = Switch::from(script.byte() & 1 == 0);
-                dynamic.post_join_delay_seconds = u64::from(script.byte());
+                // In this order of bytes: old inputs go on meaning what they meant.
+                let dynamic = DynamicOptions {
+                    quorum_fencing: Switch::from(script.byte() & 1 == 0),
+                    repeat_failed_fencing: Switch::from(script.byte() & 1 == 0),
+                    post_join_delay_seconds: u64::from(script.byte()),
+                    ..DynamicOptions::default()
+                };
                 Event::Options(dynamic)
             }
             5 => Event::Devices(FenceDevices::default()),

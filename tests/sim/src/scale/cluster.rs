@@ -8,13 +8,13 @@ use dlm_core::Core;
 use dlm_core::effect::Effect;
 use dlm_core::event::{AgentOutcome, Event};
 use dlm_core::message::{Message, Packet};
-use dlm_core::options::{Device, FenceDevices, Setup};
+use dlm_core::options::{Device, DynamicOptions, FenceDevices, Setup};
 use dlm_core::types::{Group, Instant, LockspaceName, NodeId, Now, WallSeconds};
 use nix::time::{ClockId, clock_gettime};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use testbed::bus::{Bus, Channel, News, Origin, Outgoing};
-use testbed::harness::{default_dynamic, default_fixed, node};
+use testbed::harness::{default_fixed, node};
 use testbed::random::Random;
 
 /// Events that a core takes between two looks at the clock, as those of a busy daemon.
@@ -160,7 +160,7 @@ impl Cluster {
             configured_nodes: (1..=self.nodes).map(node).collect(),
             two_node: false,
             fixed: default_fixed(),
-            dynamic: default_dynamic(),
+            dynamic: DynamicOptions::default(),
             devices: FenceDevices { fallback: vec![device], ..FenceDevices::default() },
             lockspaces: BTreeMap::new(),
         }

@@ -38,7 +38,7 @@ pub use agenda::Pace;
 pub use brain::{Brain, MakeBrain};
 pub use choices::Choice;
 pub use locks::{Ask, Want};
-pub use setup::{default_dynamic, default_fixed};
+pub use setup::default_fixed;
 
 /// Wall clock at the beginning of every world, seconds since 1970.
 const WALL_START: u64 = 1_700_000_000;
@@ -151,7 +151,7 @@ impl World {
             switch: PowerSwitch::default(),
             pace: Pace::CALM,
             fixed: default_fixed(),
-            dynamic: default_dynamic(),
+            dynamic: DynamicOptions::default(),
             two_node,
             make_brain,
             told: true,

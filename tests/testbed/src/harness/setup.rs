@@ -50,17 +50,3 @@ pub const fn default_fixed() -> FixedOptions {
         helper: Switch::On,
     }
 }
-
-/// Defaults of spec/fencing.md section 1.
-#[must_use]
-pub const fn default_dynamic() -> DynamicOptions {
-    DynamicOptions {
-        post_join_delay_seconds: 30,
-        quorum_fencing: Switch::On,
-        quorum_lockspace: Switch::On,
-        repeat_failed_fencing: Switch::On,
-        drop_resources_time_millis: 10_000,
-        drop_resources_count: 10,
-        drop_resources_age_millis: 10_000,
-    }
-}
