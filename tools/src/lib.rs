@@ -13,6 +13,7 @@ pub mod exporter;
 pub mod ffi;
 mod fields;
 pub mod getopt;
+pub mod hints;
 pub mod history;
 mod insight;
 pub mod json;

@@ -2,6 +2,7 @@
 
 use crate::args::{Command, Invocation, Options};
 use crate::device::{Creation, Devices};
+use crate::hints::{self, Hints};
 use crate::insight::PATIENCE;
 use crate::listing::{self, Listed, Nodes};
 use crate::lockdebug::{self, Active, DebugFiles, Report, View};
@@ -23,9 +24,6 @@ const UUID_MAX: usize = 63;
 /// The exit code of -1, which the C tool passes on from its libraries.
 const EXIT_FAILED: u8 = 255;
 
-/// Where the C tool leaves its user with nothing, or with a success.
-const NO_DAEMON: &str = "dlm_controld does not run here: `systemctl status dlm`, or what pacemaker says of its resource (`pcs status`)";
-
 /// Behind a `done` that means nothing: the C tool leaves its user with that.
 const RUN_BY_NOBODY: &str =
     "no node has run it: the daemon here sees no other node (`dlm_tool status` shows members)";
@@ -41,15 +39,6 @@ pub struct Environment {
     pub debug: PathBuf,
     /// Whether somebody reads who may be helped, and not a program that may be confused.
     pub hints: Hints,
-}
-
-/// Whether there is more to say than the C tool says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hints {
-    /// On standard error.
-    Given,
-    /// Nothing.
-    Left,
 }
 
 impl Default for Environment {
@@ -79,13 +68,18 @@ impl Tool<'_> {
     /// # Errors
     /// Writing to stdout or stderr.
     pub fn run(&mut self, invocation: &Invocation) -> io::Result<u8> {
+        if self.environment.hints == Hints::Left {
+            return self.carry_out(invocation);
+        }
+        let client = &self.environment.client;
+        let before = hints::before(client, &invocation.command);
         let code = self.carry_out(invocation)?;
-        if self.environment.hints == Hints::Given && asks_as_in_c(invocation) {
-            let asked = self.environment.client.status();
-            if asked.is_err_and(|error| error.is_not_running()) {
-                self.out.flush()?;
-                writeln!(self.err, "{NO_DAEMON}")?;
-            }
+        self.out.flush()?;
+        if let Some(said) = before {
+            writeln!(self.err, "{said}")?;
+        }
+        if let Some(said) = hints::after(client, invocation) {
+            writeln!(self.err, "{said}")?;
         }
         Ok(code)
     }
@@ -337,41 +331,6 @@ impl Tool<'_> {
     }
 }
 
-/// Commands that ask the daemon and say of a missing one what the C tool says.
-const fn asks_as_in_c(invocation: &Invocation) -> bool {
-    if invocation.options.json {
-        return false;
-    }
-    match &invocation.command {
-        Command::Ls(_)
-        | Command::Status
-        | Command::Dump
-        | Command::DumpConfig
-        | Command::ReloadConfig
-        | Command::SetConfig(_)
-        | Command::LogPlock
-        | Command::Plocks(_)
-        | Command::FenceAck(_)
-        | Command::Run(_)
-        | Command::RunStart(_)
-        | Command::RunCheck(_)
-        | Command::RunCancel(_)
-        | Command::RunList => true,
-        Command::Join(_)
-        | Command::Leave(_)
-        | Command::JoinLeave(_)
-        | Command::LockDebug(_)
-        | Command::LockDump(_)
-        | Command::DeadlockCheck(_)
-        | Command::Check(_)
-        | Command::History(_)
-        | Command::Explain(_)
-        | Command::Watch
-        | Command::RecordSave(_)
-        | Command::Replay(_) => false,
-    }
-}
-
 /// What the C library's function would return for a failure.
 fn library_result(error: &Error) -> i32 {
     match error {
@@ -390,7 +349,7 @@ fn ignored(_: Result<(), Error>) -> u8 {
 }
 
 /// A name as the C tool cuts it to its field.
-fn cut(name: &[u8], max: usize) -> &[u8] {
+pub(crate) fn cut(name: &[u8], max: usize) -> &[u8] {
     name.get(..max).unwrap_or(name)
 }
 

@@ -2,14 +2,17 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use dlm_tools::args::{self, Parsed};
-use dlm_tools::run::{Environment, Hints, Tool};
+use dlm_tools::hints::Hints;
+use dlm_tools::run::{Environment, Tool};
 use dlm_tools::usage;
 use dlmcontrol::Client;
+use dlmcontrol::proto::{self, Header};
 use std::io::{Read as _, Write as _};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::thread;
+use zerocopy::IntoBytes as _;
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tool")
@@ -160,4 +163,35 @@ fn reader_is_told_that_there_is_no_daemon() {
         assert_eq!(told.starts_with("dlm_controld does not run here: `"), helped, "{line}: {told}");
         assert_eq!(told.lines().count(), usize::from(helped), "{line}: {told}");
     }
+}
+
+/// A mistyped acknowledgement is refused by the daemon, which has no way to say so.
+#[test]
+fn reader_is_told_that_no_fencing_of_the_node_is_due() {
+    const STATE: &str = include_str!("../../controld/src/control/testdata/state.json");
+    let socket = format!("dlm-tool-golden-ack-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&socket).unwrap();
+    let listener = UnixListener::bind_addr(&address).unwrap();
+    let server = thread::spawn(move || {
+        // For each word: the state, the acknowledgement, and whether there is a daemon at all.
+        let answer = [
+            Header::new(proto::Command::State).followed_by(STATE.len()).as_bytes(),
+            STATE.as_bytes(),
+        ]
+        .concat();
+        for answer in [&answer[..], b"", b"", &answer, b"", b""] {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut [0; 96]).unwrap();
+            stream.write_all(answer).unwrap();
+        }
+    });
+    let client = Client::with_sockets(socket.as_bytes(), socket.as_bytes());
+    let environment = Environment { client, hints: Hints::Given, ..Environment::default() };
+    assert_eq!(run("fence_ack 3", &environment), (Vec::new(), Vec::new(), 0));
+    let (out, err, code) = run("fence_ack 2", &environment);
+    assert_eq!((out.as_slice(), code), (&b""[..], 0));
+    let told = "no fencing of node 2 is due here, so the daemon refuses this; \
+                `dlm_tool explain` names the nodes that are waited for\n";
+    assert_eq!(String::from_utf8(err).unwrap(), told);
+    server.join().unwrap();
 }

@@ -1,7 +1,8 @@
 //! `dlm_tool`: asks dlm_controld, creates and removes lockspaces, shows the kernel's locks.
 
 use dlm_tools::args::{self, Parsed};
-use dlm_tools::run::{Environment, Hints, Tool};
+use dlm_tools::hints::Hints;
+use dlm_tools::run::{Environment, Tool};
 use dlm_tools::{ffi, usage};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::ffi::OsStringExt;
