@@ -10,6 +10,11 @@ _dlm_tool_offer() {
     done
 }
 
+_dlm_tool_files() {
+    compopt -o filenames 2>/dev/null
+    mapfile -t COMPREPLY < <(compgen -f -- "$1")
+}
+
 _dlm_tool() {
     local word=${COMP_WORDS[COMP_CWORD]} command='' at
     local -a found
@@ -68,13 +73,9 @@ _dlm_tool() {
             mapfile -t found < <(printf '%s\n' lvm lvs lvchange)
             _dlm_tool_offer "$word" "${found[@]}"
             ;;
-        replay)
-            mapfile -t found < <(ls)
-            _dlm_tool_offer "$word" "${found[@]}"
-            ;;
+        replay) _dlm_tool_files "$word" ;;
         record)
-            mapfile -t found < <(echo save; ls)
-            _dlm_tool_offer "$word" "${found[@]}"
+            if ((at == COMP_CWORD - 1)); then _dlm_tool_offer "$word" save; else _dlm_tool_files "$word"; fi
             ;;
     esac
 }

@@ -18,6 +18,12 @@ function __dlm_tool_is
     and contains -- $command $argv
 end
 
+# Is a recording to be saved, with only its file missing?
+function __dlm_tool_saves
+    __dlm_tool_is record
+    and contains -- save (commandline -opc)
+end
+
 complete -c dlm_tool -f
 complete -c dlm_tool -n 'not __dlm_tool_command >/dev/null' -a explain -d 'what is waited for, and what can be done'
 complete -c dlm_tool -n 'not __dlm_tool_command >/dev/null' -a check -d 'one line and an exit code'
@@ -50,8 +56,8 @@ complete -c dlm_tool -n '__dlm_tool_is fence_ack' -a '(dlm_tool status 2>/dev/nu
 complete -c dlm_tool -n '__dlm_tool_is set_config' -a '(dlm_tool dump_config 2>/dev/null | sed -n \'s/^\\([a-z_]*\\)=.*/\\1=/p\')'
 complete -c dlm_tool -n '__dlm_tool_is run_check run_cancel' -a '(dlm_tool run_list 2>/dev/null | sed -n \'s/^run_uuid \\([^ ]*\\) .*/\\1/p\')'
 complete -c dlm_tool -n '__dlm_tool_is run run_start' -a '(printf \'%s\\n\' lvm lvs lvchange)'
-complete -c dlm_tool -n '__dlm_tool_is replay' -a '(ls)'
-complete -c dlm_tool -n '__dlm_tool_is record' -a '(echo save; ls)'
+complete -c dlm_tool -n '__dlm_tool_is replay; or __dlm_tool_saves' -F
+complete -c dlm_tool -n '__dlm_tool_is record; and not __dlm_tool_saves' -a save
 complete -c dlm_tool -n '__dlm_tool_is lockdump' -s M -d 'copies held for other nodes'
 complete -c dlm_tool -n 'not __dlm_tool_command >/dev/null' -s h -d 'usage'
 complete -c dlm_tool -n 'not __dlm_tool_command >/dev/null' -s V -d 'version'
@@ -63,5 +69,5 @@ complete -c dlm_tool -n '__dlm_tool_is status lockdebug' -s v -d 'verbose'
 complete -c dlm_tool -n '__dlm_tool_is lockdebug' -s w -d 'no line breaks'
 complete -c dlm_tool -n '__dlm_tool_is lockdebug' -s s -d 'summary'
 complete -c dlm_tool -n '__dlm_tool_is run run_check' -s i -x -d 'wait for the result'
-complete -c dlm_tool -n '__dlm_tool_is explain check history ls status dump plocks log_plock dump_config run_list' -l json -d 'for programs'
+complete -c dlm_tool -n 'not __dlm_tool_command >/dev/null; or __dlm_tool_is explain check history ls status dump plocks log_plock dump_config run_list' -l json -d 'for programs'
 complete -c dlm_tool -n 'not __dlm_tool_command >/dev/null' -l help -d 'usage of all commands'

@@ -18,9 +18,6 @@ const UUIDS: &str = "dlm_tool run_list 2>/dev/null | sed -n 's/^run_uuid \\([^ ]
 /// The commands that other nodes carry out.
 const WORDS: &str = "printf '%s\\n' lvm lvs lvchange";
 
-const FILES: &str = "ls";
-const SAVE_FILES: &str = "echo save; ls";
-
 /// What is behind these commands, with the shell's question for it.
 fn questions() -> Vec<(Vec<&'static str>, &'static str)> {
     let names = |wanted: &[Argument]| -> Vec<&'static str> {
@@ -33,9 +30,15 @@ fn questions() -> Vec<(Vec<&'static str>, &'static str)> {
         (names(&[Argument::Settings]), SETTINGS),
         (names(&[Argument::Uuid]), UUIDS),
         (names(&[Argument::Words]), WORDS),
-        (names(&[Argument::File]), FILES),
-        (names(&[Argument::SaveFile]), SAVE_FILES),
     ]
+}
+
+/// The commands behind which a file stands, and those that want the word `save` before it.
+fn with_files() -> [Vec<&'static str>; 2] {
+    [Argument::File, Argument::SaveFile].map(|wanted| {
+        let entries = COMMANDS.iter().filter(|entry| entry.argument == wanted);
+        entries.map(|entry| entry.name).collect()
+    })
 }
 
 /// The options of a command, each with its dash.
@@ -80,6 +83,7 @@ fn bash() -> String {
             )
         })
         .collect();
+    let [file, save] = with_files().map(|names| names.join(" | "));
     format!(
         r#"# bash completion for dlm_tool
 {HEAD}
@@ -90,6 +94,11 @@ _dlm_tool_offer() {{
     for offered; do
         [[ $offered == "$word"* ]] && COMPREPLY+=("$(printf %q "$offered")")
     done
+}}
+
+_dlm_tool_files() {{
+    compopt -o filenames 2>/dev/null
+    mapfile -t COMPREPLY < <(compgen -f -- "$1")
 }}
 
 _dlm_tool() {{
@@ -113,7 +122,11 @@ _dlm_tool() {{
     fi
     case $command in
         '') _dlm_tool_offer "$word" {} ;;
-{questions}    esac
+{questions}        {file}) _dlm_tool_files "$word" ;;
+        {save})
+            if ((at == COMP_CWORD - 1)); then _dlm_tool_offer "$word" save; else _dlm_tool_files "$word"; fi
+            ;;
+    esac
 }}
 
 complete -F _dlm_tool dlm_tool
@@ -140,6 +153,7 @@ fn zsh() -> String {
             )
         })
         .collect();
+    let [file, save] = with_files().map(|names| names.join("|"));
     format!(
         r#"#compdef dlm_tool
 {HEAD}
@@ -165,7 +179,9 @@ _dlm_tool() {{
     fi
     case $command in
         '') _describe command commands ;;
-{questions}    esac
+{questions}        {file}) _files ;;
+        {save}) if ((at == CURRENT - 1)); then compadd -- save; else _files; fi ;;
+    esac
 }}
 
 _dlm_tool "$@"
@@ -196,6 +212,12 @@ function __dlm_tool_is
     and contains -- $command $argv
 end
 
+# Is a recording to be saved, with only its file missing?
+function __dlm_tool_saves
+    __dlm_tool_is record
+    and contains -- save (commandline -opc)
+end
+
 complete -c dlm_tool -f
 ",
         names(" ")
@@ -213,6 +235,11 @@ complete -c dlm_tool -f
             names.join(" ")
         );
     }
+    let [file, save] = with_files().map(|names| names.join(" "));
+    out += &format!(
+        "complete -c dlm_tool -n '__dlm_tool_is {file}; or __dlm_tool_saves' -F\n\
+         complete -c dlm_tool -n '__dlm_tool_is {save}; and not __dlm_tool_saves' -a save\n"
+    );
     for letter in LETTERS {
         let of: Vec<&str> = COMMANDS
             .iter()
@@ -239,7 +266,9 @@ complete -c dlm_tool -f
         COMMANDS.iter().filter(|entry| entry.json).map(|entry| entry.name).collect();
     for (name, about) in LONG {
         let when = match name {
-            "json" => format!("__dlm_tool_is {}", queries.join(" ")),
+            "json" => {
+                format!("not __dlm_tool_command >/dev/null; or __dlm_tool_is {}", queries.join(" "))
+            }
             _ => "not __dlm_tool_command >/dev/null".to_owned(),
         };
         out += &format!("complete -c dlm_tool -n '{when}' -l {name} -d '{about}'\n");
@@ -307,4 +336,8 @@ fn bash_offers_what_can_stand_there() {
     assert_eq!(offered(&["join", "-e", ""]), ["0", "1"]);
     assert_eq!(offered(&["--j"]), ["--json"]);
     assert!(offered(&["join", ""]).is_empty() && offered(&["run", "-i", ""]).is_empty());
+    assert_eq!(offered(&["record", ""]), ["save"]);
+    for words in [&["replay"][..], &["record", "save"]] {
+        assert_eq!(offered(&[words, &["tests/pages/r"]].concat()), ["tests/pages/running.prom"]);
+    }
 }
