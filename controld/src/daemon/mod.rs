@@ -141,7 +141,10 @@ fn serve(config: Config, logger: &Logger, readiness: Readiness) -> u8 {
         history,
         meters,
     };
-    runtime.block_on(live(config, logger, clients, published))
+    let status = runtime.block_on(live(config, logger, clients, published));
+    // Who is asked to end while corosync lets nobody in does not wait for the thread that asks it.
+    runtime.shutdown_background();
+    status
 }
 
 fn refuse(logger: &Logger, readiness: Readiness, why: &str) -> u8 {

@@ -36,8 +36,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// How long corosync may take to let us in while it starts.
-const COROSYNC_PATIENCE: Duration = Duration::from_secs(10);
+/// How long corosync may take to let us in while it starts; less than systemd waits for us. One that does not run is not
+/// waited for.
+const COROSYNC_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Events of a seam that may wait for the driver.
 const EVENTS_WAITING_MAX: usize = 1024;

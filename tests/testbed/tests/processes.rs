@@ -126,6 +126,33 @@ fn termination_is_refused_while_a_lockspace_is_active() {
     lab.discard();
 }
 
+/// Unfencing may take as long as an agent may: who asks meanwhile is told so, and may end the daemon.
+#[test]
+fn node_that_is_being_unfenced_says_so() {
+    let options = Options { nodes: 1, seed: 1, token: Duration::from_millis(300) };
+    let settings = "fence_all fence_gate\nunfence_all\n";
+    let mut lab = Lab::new(programs(), options, settings).unwrap();
+    let opens = lab.directory().join("opens");
+    assert!(Command::new("mkfifo").arg(&opens).status().unwrap().success());
+    lab.script(1, "fence_gate", &format!("grep -q action=on && read word <{}", opens.display()))
+        .unwrap();
+    let unfencing = |text: &str| text.contains("is unfencing this node");
+    lab.start_daemon(1).unwrap();
+    lab.wait_for_tool(1, &["explain"], "unfencing", unfencing).unwrap();
+    let checked = lab.tool(1, &["check"]).unwrap();
+    assert_eq!(checked.status, Some(5), "{checked:?}");
+    assert!(dump(&lab, 1).contains("unfence 1 fence_all fence_gate"), "{}", dump(&lab, 1));
+    assert_eq!(lab.terminate(1).unwrap(), Some(0));
+
+    lab.start_daemon(1).unwrap();
+    lab.wait_for_tool(1, &["explain"], "unfencing", unfencing).unwrap();
+    std::fs::write(&opens, "on\n").unwrap();
+    lab.wait_for_tool(1, &["check"], "end of the unfencing", |text| text.starts_with("running: "))
+        .unwrap();
+    assert_eq!(lab.terminate(1).unwrap(), Some(0));
+    lab.discard();
+}
+
 #[test]
 fn second_daemon_is_refused_and_the_first_goes_on() {
     let mut lab = cluster(1, "");

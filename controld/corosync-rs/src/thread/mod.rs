@@ -393,3 +393,34 @@ impl<K: Key> AsFd for Events<K> {
 fn already_joined<K: fmt::Debug>(key: &K) -> Error {
     Error::Call { call: "cpg_join", about: format!("{key:?}"), code: Code::EXIST }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+
+    /// Answers of a corosync that is asked once more at each call; the last one stays.
+    fn answers(codes: &[Option<Code>]) -> impl FnMut() -> Result<()> {
+        let mut codes = codes.iter().copied().peekable();
+        move || {
+            let now = codes.peek().copied().flatten();
+            if codes.len() > 1 {
+                codes.next();
+            }
+            now.map_or(Ok(()), |code| {
+                Err(Error::Call { call: "cfg_initialize", about: String::new(), code })
+            })
+        }
+    }
+
+    #[test]
+    fn corosync_that_is_only_starting_is_asked_again_and_one_that_is_not_there_is_not() {
+        let far = Instant::now() + Duration::from_secs(60);
+        let busy = Some(Code::TRY_AGAIN);
+        assert_eq!(retry(far, answers(&[busy, busy, None])), Ok(()));
+        let refused = retry(far, answers(&[busy, Some(Code::LIBRARY), None]));
+        assert_eq!(refused.unwrap_err().code(), Some(Code::LIBRARY));
+        let over = retry(Instant::now() + CONNECT_PAUSE, answers(&[busy]));
+        assert_eq!(over.unwrap_err().code(), busy);
+    }
+}
