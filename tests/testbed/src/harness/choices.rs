@@ -86,6 +86,7 @@ impl World {
             two_feeds: self.two_feeds,
             feeds_off: self.feeds_off.clone(),
             failing_writes: self.failing_writes.clone(),
+            failures_in_row: self.failures_in_row.clone(),
             failed_starts: self.failed_starts.clone(),
             hung: self.hung.clone(),
             wall: self.wall.clone(),
@@ -231,7 +232,8 @@ impl World {
         let Self { switch, instances, wants, leaving, divided, away, .. } = self;
         (switch, instances, wants, leaving, divided, away).hash(hasher);
         (&self.processes, &self.disk, &self.lies, &self.hung, &self.wall).hash(hasher);
-        (&self.feeds_off, &self.failing_writes, &self.failed_starts).hash(hasher);
+        (&self.feeds_off, &self.failing_writes, &self.failures_in_row).hash(hasher);
+        self.failed_starts.hash(hasher);
         (self.last_epoch, self.last_instance, self.last_recovery).hash(hasher);
     }
 }

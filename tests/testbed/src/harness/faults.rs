@@ -106,8 +106,15 @@ impl World {
         self.forget_wishes(id);
         self.processes_gone(id, None);
         self.hung.remove(&id);
+        self.writes_end(id);
         self.bus.stop(id, &mut self.random);
         self.notice_broken_rings();
+    }
+
+    /// What a daemon was trying to write is nothing to the next one.
+    fn writes_end(&mut self, id: NodeId) {
+        self.failed_starts.retain(|(node, _), _| *node != id);
+        self.failures_in_row.retain(|(node, _), _| *node != id);
     }
 
     fn forget_wishes(&mut self, id: NodeId) {
@@ -199,6 +206,7 @@ impl World {
             return;
         }
         self.hung.remove(&id);
+        self.writes_end(id);
         let Some(host) = self.nodes.get_mut(&id) else { return };
         let boot = host.boot;
         let running: Vec<LockspaceName> = host

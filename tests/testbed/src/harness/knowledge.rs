@@ -2,7 +2,9 @@
 //! fault: a cluster that begins anew without start-up fencing, a lie about fencing.
 
 use super::World;
-use super::node::{Fate, View};
+use super::node::{Fate, SeenStart, View};
+use crate::bus::ConfigId;
+use crate::kernel::Run;
 use dlm_core::types::{Group, LockspaceName, NodeId};
 use std::collections::BTreeSet;
 
@@ -16,7 +18,9 @@ impl World {
     /// From what this daemon has been shown it can tell that a node which runs the lockspace is to be waited for.
     pub(super) fn can_know(&self, id: NodeId, group: &Group, node: NodeId) -> bool {
         let Some(daemon) = self.daemon(id) else { return false };
-        let ever = |group| daemon.view(group).is_some_and(|view: &View| view.ever.contains(&node));
+        let boot = self.nodes.get(&node).map_or(0, |host| host.boot);
+        let ever =
+            |group| daemon.view(group).is_some_and(|view: &View| view.ever.contains(&(node, boot)));
         // A daemon that dies leaves one group after the other. Who joins the lockspace after it has left that, and
         // still sees it in the daemon group, cannot know.
         let daemons = daemon.view(&Group::Daemon).map(|view| &view.members);
@@ -70,6 +74,23 @@ impl World {
             open.then_some((*id, lockspace.instance))
         };
         outside.filter_map(holds).collect()
+    }
+
+    /// A START of an earlier membership was taken for one of this (the numbers agreed, as START names no ring): true as long as
+    /// what it says holds. It does where the member has nothing left that could run, and where it runs again because it has
+    /// started in this membership too.
+    pub(super) fn still_stopped(
+        &self,
+        member: NodeId,
+        name: &LockspaceName,
+        seen: &SeenStart,
+        config: ConfigId,
+    ) -> bool {
+        let Some(host) = self.nodes.get(&member).filter(|host| host.powered) else { return true };
+        let Some(lockspace) = host.kernel.lockspace(name) else { return true };
+        let theirs = self.daemon(member).and_then(|daemon| daemon.view(&Self::group(name)));
+        let with_us = theirs.is_some_and(|theirs| theirs.started == Some(config));
+        seen.instance == lockspace.instance && (lockspace.run == Run::Stopped || with_us)
     }
 
     /// Somebody has said that its node is fenced, and it was not.

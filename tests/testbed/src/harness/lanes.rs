@@ -9,6 +9,9 @@ use dlm_core::event::{Event, Token};
 use dlm_core::types::{LockspaceName, NodeId};
 use std::collections::BTreeMap;
 
+/// A write that fails once more than this is given up by the daemon, and its node with it.
+const FAILURES_IN_ROW: u32 = 5;
+
 impl World {
     pub(super) fn begin_write(&mut self, id: NodeId, token: Token, lane: Lane, write: KernelWrite) {
         self.tell(|| format!("{id} -> {}", super::story::write(&lane, &write)));
@@ -68,7 +71,7 @@ impl World {
         if !ours && write != KernelWrite::Stop {
             return;
         }
-        let fails = ours && self.write_fails(id);
+        let fails = ours && self.write_fails(id, &lane);
         let result = match (write, name) {
             (KernelWrite::Start(start), Some(name)) if fails => {
                 self.failed_starts.insert((id, name), (start, instances));
@@ -115,11 +118,15 @@ impl World {
         self.begin_recoveries();
     }
 
-    /// This write is one of those that fail.
-    fn write_fails(&mut self, id: NodeId) -> bool {
-        let Some(left) = self.failing_writes.get_mut(&id).filter(|left| **left > 0) else {
+    /// This write is one of those that fail. None fails so often that the daemon must give it up.
+    fn write_fails(&mut self, id: NodeId, lane: &Lane) -> bool {
+        let in_row = self.failures_in_row.entry((id, lane.clone())).or_default();
+        let left = self.failing_writes.get_mut(&id).filter(|left| **left > 0);
+        let Some(left) = left.filter(|_| *in_row < FAILURES_IN_ROW) else {
+            *in_row = 0;
             return false;
         };
+        *in_row += 1;
         *left -= 1;
         self.tell(|| format!("{id} kernel write FAILS"));
         true

@@ -26,7 +26,7 @@ use crate::power::PowerSwitch;
 use crate::random::Random;
 use agenda::{Action, Agenda, Fifo};
 use dlm_core::Core;
-use dlm_core::effect::KernelStart;
+use dlm_core::effect::{KernelStart, Lane};
 use dlm_core::event::Event;
 use dlm_core::options::{DynamicOptions, FixedOptions};
 use dlm_core::snapshot::Snapshot;
@@ -93,6 +93,8 @@ pub struct World {
     feeds_off: BTreeMap<NodeId, BTreeSet<String>>,
     /// Kernel writes of a node that fail next, so many.
     failing_writes: BTreeMap<NodeId, u32>,
+    /// Failures in a row of the write that a lane is trying.
+    failures_in_row: BTreeMap<(NodeId, Lane), u32>,
     /// Starts that have failed and are tried again, with the lives of the members then.
     failed_starts: BTreeMap<(NodeId, LockspaceName), (KernelStart, BTreeMap<NodeId, u64>)>,
     /// Daemons that do nothing until this moment, nanoseconds.
@@ -175,6 +177,7 @@ impl World {
             two_feeds: false,
             feeds_off: BTreeMap::new(),
             failing_writes: BTreeMap::new(),
+            failures_in_row: BTreeMap::new(),
             failed_starts: BTreeMap::new(),
             hung: BTreeMap::new(),
             wall: BTreeMap::new(),

@@ -45,11 +45,13 @@ impl Daemon {
 #[derive(Clone, Debug, Default, Hash)]
 pub(super) struct View {
     pub(super) config: ConfigId,
+    /// The membership in which the kernel was last told to start.
+    pub(super) started: Option<ConfigId>,
     pub(super) members: BTreeSet<NodeId>,
     /// The first membership of this stay, and who was in it.
     pub(super) joined: Option<(ConfigId, BTreeSet<NodeId>)>,
-    /// Everybody who has been a member since we joined.
-    pub(super) ever: BTreeSet<NodeId>,
+    /// Everybody who has been a member since we joined, with the number of its boot: of a later life we know nothing.
+    pub(super) ever: BTreeSet<(NodeId, u64)>,
     pub(super) ring: u64,
     /// A change of nodes has come, its ring id has not.
     pub(super) ring_pending: bool,

@@ -73,6 +73,9 @@ impl World {
             .collect();
         let lives = self.lives_of(id, group, change);
         let now = self.now;
+        let boots: BTreeMap<NodeId, u64> =
+            self.nodes.iter().map(|(node, host)| (*node, host.boot)).collect();
+        let boot = |node: &NodeId| boots.get(node).copied().unwrap_or_default();
         let Some(daemon) = self.daemon_mut(id) else { return };
         if change.joined.contains(&(id, JoinReason::Join)) {
             daemon.views.insert(group.clone(), View::default());
@@ -85,7 +88,7 @@ impl World {
         view.config = config;
         view.members = change.members.iter().copied().collect();
         view.joined.get_or_insert_with(|| (config, view.members.clone()));
-        view.ever.extend(view.members.iter().copied());
+        view.ever.extend(view.members.iter().map(|node| (*node, boot(node))));
         view.failed.extend(failed);
         view.failed_lives.extend(lives);
         let failures = change.left.iter().filter(|(_, reason)| reason.is_failure());
@@ -218,7 +221,7 @@ impl World {
         for member in &members {
             let seen = view.starts.get(member);
             let exact = seen.is_some_and(|s| s.config == view.config && s.members == members);
-            let holds = |seen| self.still_stopped(*member, name, seen);
+            let holds = |seen| self.still_stopped(*member, name, seen, view.config);
             if !exact && !seen.is_some_and(holds) {
                 self.broken_by(
                     id,
@@ -238,17 +241,10 @@ impl World {
                 format!("promise 3: {id} starts {name} {members:?}, others {earlier:?}"),
             );
         }
+        if let Some(shown) = self.daemon_mut(id).and_then(|d| d.views.get_mut(&Self::group(name))) {
+            shown.started = Some(view.config);
+        }
         view.starts.into_iter().map(|(node, seen)| (node, seen.instance)).collect()
-    }
-
-    /// A START of an earlier membership was taken for one of this (the numbers agreed, as START names no ring): true as long as
-    /// what it says holds. It does where the member has nothing left that could run.
-    fn still_stopped(&self, member: NodeId, name: &LockspaceName, seen: &SeenStart) -> bool {
-        let Some(host) = self.nodes.get(&member).filter(|host| host.powered) else { return true };
-        let Some(lockspace) = host.kernel.lockspace(name) else { return true };
-        let with_us = lockspace.members.keys().eq(seen.members.iter());
-        seen.instance == lockspace.instance
-            && (lockspace.run == Run::Stopped || (with_us && !lockspace.is_settled()))
     }
 
     /// After `control 1`: configfs is right (promise 3), failures and leaves were told apart (promise 8).
