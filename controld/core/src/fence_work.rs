@@ -37,6 +37,8 @@ pub(crate) struct Attempt {
     running: BTreeSet<Token>,
     /// Result of the first member of the group that failed: then the group has failed.
     failed: Option<i32>,
+    /// Our ring when the group began.
+    ring: u64,
     /// When the group counts as failed.
     deadline: Instant,
     timed_out: bool,
@@ -209,6 +211,7 @@ impl Daemons {
                     width: 0,
                     running: BTreeSet::new(),
                     failed: None,
+                    ring: self.ring.seq,
                     deadline: out.now.mono,
                     timed_out: false,
                 };
@@ -223,13 +226,14 @@ impl Daemons {
     fn fail_attempt(&mut self, node: NodeId, why: &str, out: &mut Out<'_>) {
         out.error(format!("fence config {node} error: {why}"));
         self.node_mut(node).victim.config_error = Some(String::from(why));
-        self.finish_attempt(node, RESULT_NOT_RUN, out);
+        self.finish_attempt(node, RESULT_NOT_RUN, self.ring.seq, out);
     }
 
     /// Start all devices of the group at `attempt.position`.
     fn run_group(&mut self, node: NodeId, mut attempt: Attempt, setup: &Setup, out: &mut Out<'_>) {
         attempt.width = group_width(&attempt.devices, attempt.position);
         attempt.failed = None;
+        attempt.ring = self.ring.seq;
         attempt.timed_out = false;
         attempt.deadline = out.now.mono.plus_seconds(setup.fixed.agent_timeout_seconds);
         let fail_time = self.nodes.get(&node).map(|node| node.victim.fail_wall).unwrap_or_default();
@@ -281,21 +285,21 @@ impl Daemons {
         }
         let next = attempt.position.saturating_add(attempt.width);
         match attempt.failed {
-            None => self.finish_attempt(node, 0, out),
+            None => self.finish_attempt(node, 0, attempt.ring, out),
             // A failed member fails its whole parallel group (defect 1); the next priority is behind the group.
             Some(_) if next < attempt.devices.len() => {
                 attempt.position = next;
                 self.run_group(node, attempt, setup, out);
             }
             Some(_) if self.mutation.has(Mutant::FailedAgentSucceeds) => {
-                self.finish_attempt(node, 0, out);
+                self.finish_attempt(node, 0, attempt.ring, out);
             }
-            Some(result) => self.finish_attempt(node, result, out),
+            Some(result) => self.finish_attempt(node, result, attempt.ring, out),
         }
     }
 
     /// Tell everybody what became of our attempt. It counts, for us too, when the message comes back.
-    fn finish_attempt(&mut self, node: NodeId, result: i32, out: &mut Out<'_>) {
+    fn finish_attempt(&mut self, node: NodeId, result: i32, ring: u64, out: &mut Out<'_>) {
         let now = out.now;
         let victim = &mut self.node_mut(node).victim;
         if !victim.needs_fencing() {
@@ -309,7 +313,8 @@ impl Daemons {
             victim.not_before = now.mono.plus_seconds(pause.min(PAUSE_MAX_SECONDS));
         }
         victim.result_wait = true;
-        self.send(Message::FenceResult(FenceResult { victim: node, result, wall: now.wall }), out);
+        let result = FenceResult { victim: node, result, wall: now.wall, ring };
+        self.send(Message::FenceResult(result), out);
     }
 
     /// The victim needs no fencing any more: stop our agents for it. Their ends are nobody's business then.

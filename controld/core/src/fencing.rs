@@ -7,7 +7,7 @@
 use crate::effect::Moment;
 use crate::event::{LeaveReason, Token};
 use crate::fence_work::Attempt;
-use crate::group::{Daemons, Ended, LeftReason, Membership};
+use crate::group::{Daemon, Daemons, Ended, LeftReason, Membership};
 use crate::merge::kick;
 use crate::message::{FENCE_RESULT_ACKNOWLEDGED, FenceResult, Message};
 use crate::mutants::Mutant;
@@ -67,6 +67,10 @@ pub(crate) struct Victim {
     pub(crate) config_error: Option<String>,
     /// The last result of every actor that has failed, as FENCE_RESULT carries it.
     pub(crate) failed_by: BTreeMap<NodeId, i32>,
+    /// The last ring that had it; 0 where we have not seen it fail.
+    last_ring: u64,
+    /// C daemons among us may not take it for a victim, so that they are no actors.
+    unknown_to_c: bool,
     pub(crate) fail_time: Instant,
     pub(crate) fail_wall: WallSeconds,
     pub(crate) fence_time: Instant,
@@ -78,6 +82,22 @@ pub(crate) struct Victim {
 impl Victim {
     pub(crate) fn needs_fencing(&self) -> bool {
         self.needs
+    }
+
+    /// All of these were there when it failed: they have the same record of it.
+    pub(crate) fn is_known_to(&self, members: &[NodeId]) -> bool {
+        members.iter().all(|member| self.witnesses.contains(member))
+    }
+
+    /// What is known of it is about an earlier failure.
+    pub(crate) fn forget(&mut self) {
+        self.needs = false;
+    }
+
+    /// Its node failed after this ring.
+    pub(crate) fn failed_after(&mut self, ring: u64, unknown_to_c: bool) {
+        self.last_ring = ring;
+        self.unknown_to_c = unknown_to_c;
     }
 }
 
@@ -199,7 +219,14 @@ impl Daemons {
 
     /// Who is to fence `node` now: the lowest of its actors. Those who are gone are struck out for good; when none of those who saw it fail is left, whoever else knows of it takes over.
     pub(crate) fn actor_for(&mut self, node: NodeId, out: &mut Out<'_>) -> Option<NodeId> {
-        let present: BTreeSet<NodeId> = self.members().map(|(id, _)| id).collect();
+        let ours_alone = self.nodes.get(&node)?.victim.unknown_to_c;
+        let of_c =
+            |member: &Daemon| matches!(member.membership, Membership::Clean { features: None, .. });
+        let present: BTreeSet<NodeId> = self
+            .members()
+            .filter(|(id, member)| *id == self.our_node || !ours_alone || !of_c(member))
+            .map(|(id, _)| id)
+            .collect();
         let our_node = self.our_node;
         if self.mutation.has(Mutant::EverybodyActs) {
             return Some(our_node);
@@ -255,6 +282,13 @@ impl Daemons {
             out.error(format!("{says} no need_fencing"));
             return;
         }
+        // It has come back and failed again since the attempt began, unseen by a daemon that hung: that is another matter, and
+        // whoever is its actor now sees to it.
+        let late = result.ring != 0 && result.ring < node.victim.last_ring;
+        if late && !self.mutation.has(Mutant::LateResultCounts) {
+            out.error(format!("{says} ignored: about an earlier failure"));
+            return;
+        }
         if from == our_node && result.result != FENCE_RESULT_ACKNOWLEDGED {
             node.victim.result_wait = false;
         }
@@ -285,8 +319,10 @@ impl Daemons {
         entry.victim.fence_time = now;
         entry.victim.fence_wall = wall;
         entry.victim.actor_done = Some(by);
-        if let Membership::Gone { ended } = &mut entry.membership {
-            *ended = Ended::Settled;
+        match &mut entry.membership {
+            Membership::Gone { ended } => *ended = Ended::Settled,
+            Membership::Merged { fenced, .. } => *fenced = true,
+            _ => {}
         }
         out.moment(Moment::Fenced { victim: node, by });
     }
@@ -332,6 +368,7 @@ impl Daemons {
                 victim: node,
                 result: FENCE_RESULT_ACKNOWLEDGED,
                 wall,
+                ring: 0,
             }),
             out,
         );

@@ -70,7 +70,7 @@ impl Daemons {
             if let Some(entry) = self.nodes.get_mut(&node) {
                 entry.told |= flags;
             }
-            self.send(Message::FenceClear(FenceClear { node, result: 0, flags }), out);
+            self.send_clear(node, 0, flags, out);
         }
         if nothing_due {
             self.answer_askers(out);
@@ -93,7 +93,7 @@ impl Daemons {
                 entry.told |= CLEAR_FIPU;
             }
             let flags = CLEAR_FIPU;
-            self.send(Message::FenceClear(FenceClear { node, result: 0, flags }), out);
+            self.send_clear(node, 0, flags, out);
         }
     }
 
@@ -128,15 +128,13 @@ impl Daemons {
         } else if self.fencing.joins != self.fencing.said_unknown_at {
             self.fencing.said_unknown_at = self.fencing.joins;
             let node = self.our_node;
-            self.send(
-                Message::FenceClear(FenceClear {
-                    node,
-                    result: FENCE_CLEAR_UNKNOWN,
-                    flags: CLEAR_FIPU_UNKNOWN,
-                }),
-                out,
-            );
+            self.send_clear(node, FENCE_CLEAR_UNKNOWN, CLEAR_FIPU_UNKNOWN, out);
         }
+    }
+
+    fn send_clear(&self, node: NodeId, result: i32, flags: u32, out: &mut Out<'_>) {
+        let clear = FenceClear { node, result, flags, ring: self.ring.seq };
+        self.send(Message::FenceClear(clear), out);
     }
 
     /// A FENCE_CLEAR was delivered.
@@ -151,6 +149,15 @@ impl Daemons {
             out.error(format!("receive_fence_clear from {from} no daemon node {}", clear.node));
             return;
         };
+        // From a daemon that hung: it means an earlier stay of the node, and knows nothing of what has happened since.
+        let late = clear.ring != 0 && node.stay_ring.is_some_and(|ring| clear.ring < ring);
+        if late && !self.mutation.has(Mutant::LateClearCounts) {
+            out.error(format!(
+                "receive_fence_clear from {from} ignored: about an earlier stay of {}",
+                clear.node
+            ));
+            return;
+        }
         if clear.result == FENCE_CLEAR_UNKNOWN && clear.flags & CLEAR_FIPU_UNKNOWN != 0 {
             node.says_unknown = true;
             return;

@@ -8,7 +8,7 @@ use crate::effect::Effect;
 use crate::event::{Confchg, JoinReason, LeaveReason};
 use crate::fencing::{Fencing, Victim};
 use crate::message::{Message, Packet};
-use crate::mutants::Mutation;
+use crate::mutants::{Mutant, Mutation};
 use crate::negotiation::Run;
 use crate::options::Setup;
 use crate::out::Out;
@@ -66,6 +66,8 @@ pub(crate) struct Daemon {
     pub(crate) met_with_state: bool,
     /// It came with another partition: if it goes before it has told us anything, it may take knowledge of fencing along.
     pub(crate) has_past: bool,
+    /// The ring in which we have seen its present stay begin: 0 if it was there before us, `None` until that ring's id has come.
+    pub(crate) stay_ring: Option<u64>,
     /// It was there before us, or told us what to forget: it may know of fencing that we do not know of.
     pub(crate) may_know: bool,
     pub(crate) add_time: Instant,
@@ -92,8 +94,8 @@ pub(crate) enum Membership {
     Silent,
     /// In the group, PROTOCOL accepted.
     Clean { features: Option<u32>, max: (Version, Version) },
-    /// In the group, with state of another partition; see `merge`.
-    Merged { killed: bool },
+    /// In the group, with state of another partition; see `merge`. `fenced`: that has succeeded since it came.
+    Merged { killed: bool, fenced: bool },
     /// Gone. `ended` tells how its last clean membership ended.
     Gone { ended: Ended },
 }
@@ -183,6 +185,9 @@ impl Daemons {
         out.debug(format!("dlm:controld ring {ring}"));
         self.ring = ring;
         self.ring_wait = false;
+        for node in self.nodes.values_mut() {
+            node.stay_ring.get_or_insert(ring.seq);
+        }
     }
 
     /// A configuration change of the group.
@@ -230,6 +235,7 @@ impl Daemons {
         let now = out.now.mono;
         let is_us = node == self.our_node;
         let stateful = self.stateful;
+        let ring = (!self.ring_wait && !we_joined).then_some(self.ring.seq);
         let entry = self.node_mut(node);
         if entry.membership.is_member() {
             return;
@@ -238,6 +244,7 @@ impl Daemons {
         entry.stateful = false;
         entry.add_time = now;
         entry.there_before_us = we_joined;
+        entry.stay_ring = if we_joined && !is_us { Some(0) } else { ring };
         entry.met_with_state = stateful;
         entry.may_know = we_joined && !is_us;
         entry.says_unknown = false;
@@ -258,6 +265,8 @@ impl Daemons {
         out: &mut Out<'_>,
     ) {
         let now = out.now.mono;
+        let forget_merged = self.mutation.has(Mutant::ForgetMerged);
+        let ring = self.ring.seq;
         let entry = self.node_mut(node);
         let was = entry.membership;
         entry.rem_time = now;
@@ -267,8 +276,19 @@ impl Daemons {
         entry.owed = 0;
         // A member from before us, or from another partition, whose PROTOCOL has not reached us was clean to those who were with
         // it. They wait for its fencing and may count on us to do it, and it may run what we are about to join.
-        let was_clean = was.is_clean()
-            || (was == Membership::Silent && (entry.there_before_us || entry.has_past));
+        let unheard = was == Membership::Silent && (entry.there_before_us || entry.has_past);
+        // One with state of another partition was told to go, and its kernel may still run that. Those who had lost it before may
+        // see to its fencing; who has begun since, without start-up fencing, knows of none.
+        let known_to_all = entry.victim.is_known_to(&change.members);
+        let merged = match was {
+            Membership::Merged { fenced, .. } => {
+                reason.is_failure() && !(fenced && known_to_all) && !forget_merged
+            }
+            _ => false,
+        };
+        let was_clean = was.is_clean() || unheard || merged;
+        let unknown_to_c = merged || (entry.has_past && (unheard || entry.stateful));
+        let pending = entry.victim.needs_fencing();
         entry.membership = Membership::Gone {
             ended: match (was_clean, reason.is_failure()) {
                 (false, _) => Ended::Settled,
@@ -282,9 +302,13 @@ impl Daemons {
             out.debug(format!("daemon remove {node} no proto skip recover"));
             return;
         }
-        if setup.fixed.fencing.is_on() && reason.is_failure() {
+        if setup.fixed.fencing.is_on() && reason.is_failure() && !(pending && known_to_all) {
+            // Not everybody has our record of an earlier failure: all begin with one of this.
+            self.cancel_attempt(node, out);
+            self.node_mut(node).victim.forget();
             let joined: BTreeSet<NodeId> = change.joined.iter().map(|(node, _)| *node).collect();
             self.needs_fencing(node, &change.members, &joined, LeftReason::Left(reason), out);
+            self.node_mut(node).victim.failed_after(ring, unknown_to_c);
         }
     }
 
@@ -308,6 +332,7 @@ impl Daemon {
             stateful: false,
             there_before_us: false,
             met_with_state: false,
+            stay_ring: None,
             may_know: false,
             has_past: false,
             add_time: Instant::default(),

@@ -32,8 +32,11 @@ impl Daemons {
     ) {
         let Some(node) = self.nodes.get_mut(&from) else { return };
         out.error(format!("daemon node {from} stateful merge"));
-        let killed = matches!(node.membership, Membership::Merged { killed: true });
-        node.membership = Membership::Merged { killed };
+        let (killed, fenced) = match node.membership {
+            Membership::Merged { killed, fenced } => (killed, fenced),
+            _ => (false, false),
+        };
+        node.membership = Membership::Merged { killed, fenced };
         out.debug(format!(
             "daemon node {from} join {} left {} local quorum {} killed {}",
             node.add_time.seconds(),
@@ -47,7 +50,7 @@ impl Daemons {
         if killed || !kept_quorum {
             return;
         }
-        node.membership = Membership::Merged { killed: true };
+        node.membership = Membership::Merged { killed: true, fenced };
         // With two_node both sides are quorate: whoever fences first decides, and fencing kills the other (rule C).
         if !setup.two_node || !node.victim.needs_fencing() {
             self.kill_merged(from, out);
@@ -56,16 +59,22 @@ impl Daemons {
 
     fn kill_merged(&mut self, node: NodeId, out: &mut Out<'_>) {
         out.error(format!("daemon node {node} kill due to stateful merge"));
-        if let Some(entry) = self.nodes.get_mut(&node) {
-            entry.membership = Membership::Merged { killed: true };
+        if let Some(Membership::Merged { killed, .. }) =
+            self.nodes.get_mut(&node).map(|entry| &mut entry.membership)
+        {
+            *killed = true;
         }
         kick(node, out);
     }
 
     /// Rule B. Returns whether merged members are still there, so that nothing is fenced until they are gone.
     pub(crate) fn clear_merge(&mut self, setup: &Setup, out: &mut Out<'_>) -> bool {
+        if setup.two_node {
+            self.note_tie(out);
+            return false;
+        }
         let tally = self.tally();
-        if setup.two_node || tally.merged == 0 {
+        if tally.merged == 0 {
             self.merge_wait = false;
             return false;
         }
@@ -85,7 +94,9 @@ impl Daemons {
         if tally.silent == 0 && lowest == Some(self.our_node) {
             let doomed: Vec<NodeId> = self
                 .members()
-                .filter(|(_, node)| node.membership == Membership::Merged { killed: false })
+                .filter(|(_, node)| {
+                    matches!(node.membership, Membership::Merged { killed: false, .. })
+                })
                 .map(|(id, _)| id)
                 .collect();
             for node in doomed {
@@ -93,6 +104,19 @@ impl Daemons {
             }
         }
         true
+    }
+
+    /// With `two_node` rule A alone acts. Where neither has lost the other before, as two that began apart without start-up
+    /// fencing, it does on neither side; should the other have lost us, it kills us.
+    fn note_tie(&mut self, out: &mut Out<'_>) {
+        let idle = Membership::Merged { killed: false, fenced: false };
+        let tied = self.members().find(|(_, node)| node.membership == idle).map(|(id, _)| id);
+        if let Some(node) = tied.filter(|_| !self.merge_wait) {
+            out.error(format!(
+                "stateful merge with {node}, and neither of us has lost the other before: no side may act, reset one of the two nodes"
+            ));
+        }
+        self.merge_wait = tied.is_some();
     }
 
     fn tally(&self) -> Tally {

@@ -188,6 +188,9 @@ pub struct FenceResult {
     pub result: i32,
     /// The sender's wall clock.
     pub wall: WallSeconds,
+    /// Number of the sender's ring when the attempt began, an extension of ours: what was in no later ring has been fenced. 0
+    /// from a C daemon.
+    pub ring: u64,
 }
 
 impl FenceResult {
@@ -216,6 +219,8 @@ pub struct FenceClear {
     pub result: i32,
     /// `CLEAR_*`.
     pub flags: u32,
+    /// Number of the sender's ring, an extension of ours: it knows of no later one. 0 from a C daemon.
+    pub ring: u64,
 }
 
 /// Flag of RUN_REQUEST: the starting node does not run it.

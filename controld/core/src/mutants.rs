@@ -1,8 +1,9 @@
 //! Deliberate defects, to see that the simulator finds them. Without the feature `mutants` there are none.
 
-/// One line a mutant: its name in a table, and which items of docs/defects.md it does as the C daemon does.
+/// One line a mutant: its name in a table, and which items of docs/defects.md it does as the C daemon does; `as found` is a fault
+/// of the C daemon that has no number there.
 macro_rules! mutants {
-    ($($(#[$about:meta])* $mutant:ident = $name:literal $(of $($item:literal),+)?;)+) => {
+    ($($(#[$about:meta])* $mutant:ident = $name:literal $(of $($item:literal),+)? $(as $found:ident)?;)+) => {
         /// One deliberate defect.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Mutant {
@@ -28,6 +29,15 @@ macro_rules! mutants {
                 match self {
                     $(Self::$mutant => &[$($($item),+)?],)+
                 }
+            }
+
+            /// The C daemon has this fault.
+            #[must_use]
+            pub const fn is_of_c(self) -> bool {
+                let found = match self {
+                    $(Self::$mutant => stringify!($($found)?),)+
+                };
+                !self.items().is_empty() || !found.is_empty()
             }
         }
     };
@@ -106,6 +116,12 @@ mutants! {
     TerminateAnyway = "terminate-anyway" of 26;
     /// A joiner says that it has all POSIX locks.
     ClaimLocks = "claim-locks";
+    /// A member with state of another partition that fails needs no fencing by those who had not lost it before.
+    ForgetMerged = "forget-merged" as found;
+    /// What an agent did counts for a victim that has come back and failed again meanwhile.
+    LateResultCounts = "late-result-counts" as found;
+    /// Word that no fencing is in progress counts for a daemon that came after it was given.
+    LateClearCounts = "late-clear-counts" as found;
 }
 
 /// The defects of this core, if any.
@@ -130,7 +146,7 @@ impl Mutation {
         match self.0 {
             Defects::None => false,
             Defects::One(ours) => ours == mutant,
-            Defects::OfC => !mutant.items().is_empty(),
+            Defects::OfC => mutant.is_of_c(),
         }
     }
 

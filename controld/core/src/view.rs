@@ -48,7 +48,7 @@ fn daemon_node(core: &Core, id: NodeId, node: &Daemon) -> DaemonNode {
     DaemonNode {
         node: id,
         member: node.membership.is_member(),
-        killed: matches!(node.membership, Membership::Merged { killed: true }),
+        killed: matches!(node.membership, Membership::Merged { killed: true, .. }),
         left_reason: node.left_reason.text(),
         need_fencing: victim.needs_fencing(),
         delay_fencing: victim.needs_fencing() && !agent_running && !victim.result_wait,

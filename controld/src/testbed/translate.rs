@@ -287,7 +287,7 @@ mod tests {
             joined: vec![(node(2), JoinReason::NodeUp)],
             left: vec![(node(3), LeaveReason::Leave), (node(4), LeaveReason::ProcDown)],
         };
-        let result = FenceResult { victim: node(3), result: -125, wall: WallSeconds(7) };
+        let result = FenceResult { victim: node(3), result: -125, wall: WallSeconds(7), ring: 4 };
         let packet = Packet {
             version: Version::default(),
             sender: node(1),

@@ -16,8 +16,10 @@ struct RawFence {
     node: U32,
     result: I32,
     wall: U64,
+    /// An extension of ours, 0 from C daemons, which do not look at it: see the messages.
+    ring: U64,
     /// 0; peers insist on the whole length.
-    unused: [u8; 1000],
+    unused: [u8; 992],
 }
 
 const _: () = assert!(size_of::<RawFence>() == 1024);
@@ -27,7 +29,12 @@ pub(super) fn decode_result(body: &[u8]) -> Result<FenceResult, DecodeError> {
     let part = Part::FenceResult;
     let (raw, _) = read::<RawFence>(part, body)?;
     let victim = NodeId::new(raw.node.get()).ok_or(DecodeError::NoNode { part })?;
-    Ok(FenceResult { victim, result: raw.result.get(), wall: WallSeconds(raw.wall.get()) })
+    Ok(FenceResult {
+        victim,
+        result: raw.result.get(),
+        wall: WallSeconds(raw.wall.get()),
+        ring: raw.ring.get(),
+    })
 }
 
 /// The body of a FENCE_CLEAR.
@@ -35,29 +42,32 @@ pub(super) fn decode_clear(body: &[u8]) -> Result<FenceClear, DecodeError> {
     let part = Part::FenceClear;
     let (raw, _) = read::<RawFence>(part, body)?;
     let node = NodeId::new(raw.node.get()).ok_or(DecodeError::NoNode { part })?;
-    Ok(FenceClear { node, result: raw.result.get(), flags: raw.flags.get() })
+    Ok(FenceClear { node, result: raw.result.get(), flags: raw.flags.get(), ring: raw.ring.get() })
 }
 
 /// Appends the body of a FENCE_RESULT.
 pub(super) fn encode_result(fence: &FenceResult, bytes: &mut Vec<u8>) {
-    encode(0, fence.victim, fence.result, fence.wall, bytes);
+    let raw = raw(fence.victim, fence.result, fence.ring);
+    bytes.extend_from_slice(RawFence { wall: fence.wall.0.into(), ..raw }.as_bytes());
 }
 
 /// Appends the body of a FENCE_CLEAR.
 pub(super) fn encode_clear(clear: &FenceClear, bytes: &mut Vec<u8>) {
-    encode(clear.flags, clear.node, clear.result, WallSeconds(0), bytes);
+    let raw = raw(clear.node, clear.result, clear.ring);
+    bytes.extend_from_slice(RawFence { flags: clear.flags.into(), ..raw }.as_bytes());
 }
 
-fn encode(flags: u32, node: NodeId, result: i32, wall: WallSeconds, bytes: &mut Vec<u8>) {
-    let raw = RawFence {
+/// What both have in common.
+fn raw(node: NodeId, result: i32, ring: u64) -> RawFence {
+    RawFence {
         version: U32::ZERO,
-        flags: flags.into(),
+        flags: U32::ZERO,
         node: node.get().into(),
         result: result.into(),
-        wall: wall.0.into(),
-        unused: [0; 1000],
-    };
-    bytes.extend_from_slice(raw.as_bytes());
+        wall: U64::ZERO,
+        ring: ring.into(),
+        unused: [0; 992],
+    }
 }
 
 #[cfg(test)]
@@ -67,17 +77,19 @@ mod tests {
     #[test]
     fn fence_result_survives_the_wire() {
         let victim = NodeId::new(3).unwrap();
-        let fence = FenceResult { victim, result: -125, wall: WallSeconds(1_700_000_000) };
+        let wall = WallSeconds(1_700_000_000);
+        let fence = FenceResult { victim, result: -125, wall, ring: 36 };
         let mut bytes = Vec::new();
         encode_result(&fence, &mut bytes);
         assert_eq!(bytes.len(), 1024);
         assert_eq!(bytes[12..16], (-125i32).to_le_bytes());
+        assert_eq!(bytes[24..32], 36u64.to_le_bytes());
         assert_eq!(decode_result(&bytes), Ok(fence));
     }
 
     #[test]
     fn fence_clear_survives_the_wire() {
-        let clear = FenceClear { node: NodeId::new(2).unwrap(), result: -61, flags: 1 };
+        let clear = FenceClear { node: NodeId::new(2).unwrap(), result: -61, flags: 1, ring: 8 };
         let mut bytes = Vec::new();
         encode_clear(&clear, &mut bytes);
         assert_eq!(bytes.len(), 1024);

@@ -81,8 +81,9 @@ fn packets() -> Vec<Packet> {
             victim: node(3),
             result: FENCE_RESULT_ACKNOWLEDGED,
             wall: WallSeconds(u64::MAX),
+            ring: u64::MAX,
         })),
-        packet(Message::FenceClear(FenceClear { node: node(2), result: -61, flags: 1 })),
+        packet(Message::FenceClear(FenceClear { node: node(2), result: -61, flags: 1, ring: 24 })),
         packet(Message::RunRequest(request())),
         packet(Message::RunReply(reply())),
         packet(Message::ReleaseRecover { value: 1 }),
@@ -313,14 +314,15 @@ fn protocol_of_a_daemon_that_ran_a_lockspace_is_stateful() {
 
 #[test]
 fn c_daemon_clears_a_joiner_of_both_its_doubts() {
-    let clear = FenceClear { node: node(3), result: 0, flags: CLEAR_STARTUP | CLEAR_FIPU };
+    let flags = CLEAR_STARTUP | CLEAR_FIPU;
+    let clear = FenceClear { node: node(3), result: 0, flags, ring: 0 };
     assert_eq!(at("node1.txt", "126.187869").message, Message::FenceClear(clear));
 }
 
 #[test]
 fn c_daemon_tells_that_a_node_is_fenced() {
     let wall = WallSeconds(1_795_257_248);
-    let fence = FenceResult { victim: node(3), result: 0, wall };
+    let fence = FenceResult { victim: node(3), result: 0, wall, ring: 0 };
     assert_eq!(at("node2.txt", "105.532507").message, Message::FenceResult(fence));
 }
 

@@ -59,6 +59,8 @@ fn without_extensions(message: &mut Message) {
     match message {
         Message::Protocol(protocol) => protocol.features = None,
         Message::Start(start) => start.flags &= !START_OWNERSHIP,
+        Message::FenceResult(result) => result.ring = 0,
+        Message::FenceClear(clear) => clear.ring = 0,
         _ => {}
     }
 }

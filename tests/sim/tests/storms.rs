@@ -71,6 +71,41 @@ fn seeds_with_locks_and_rare_faults_that_broke_a_promise_once() {
     }
 }
 
+/// A member with state of another partition fails, and those who began since without start-up fencing know nothing of it; word
+/// about fencing from a daemon that hung is about a former life.
+#[test]
+fn seeds_of_fencing_that_nobody_knew_of() {
+    for seed in [
+        991_000_000_009_445,
+        993_000_000_007_388,
+        993_000_000_042_146,
+        993_000_000_070_638,
+    ] {
+        storms(seed..seed + 1, Shape::default());
+    }
+}
+
+/// Two nodes that began apart, both with state: no side acts, which is said.
+#[test]
+fn two_nodes_that_began_apart_wait_for_an_operator() {
+    const SEED: u64 = 991_000_000_051_869;
+    storms(SEED..SEED + 1, Shape::default());
+}
+
+/// What the onlooker took for a broken promise: a START of an earlier membership whose sender has started in this one too, a
+/// start that was tried in vain before a reset, a write that failed too often, a life that began after what we knew of its node.
+#[test]
+fn the_onlooker_keeps_lives_apart() {
+    for seed in [
+        991_000_000_007_432,
+        880_000_000_026_314,
+        993_000_000_028_313,
+        995_000_000_012_205,
+    ] {
+        storms(seed..seed + 1, Shape::default());
+    }
+}
+
 /// A late first PROTOCOL of a node that came when we had run nothing yet: no merge, whatever we have started since.
 #[test]
 fn what_was_started_after_a_meeting_is_no_merge() {

@@ -202,6 +202,7 @@ impl Run {
             "for",
             "value",
             "header",
+            "ring",
         ];
         let args = Args::new(line, &keywords);
         let message = match word {
@@ -211,11 +212,13 @@ impl Run {
                 victim: args.node("victim"),
                 result: args.number("result"),
                 wall: WallSeconds(self.now.seconds() + WALL_OFFSET),
+                ring: args.number_or("ring", 0),
             }),
             "clear" => Message::FenceClear(FenceClear {
                 node: args.node("for"),
                 result: args.number_or("result", 0),
                 flags: flags(args.one("flags"), &text::CLEAR_FLAGS),
+                ring: args.number_or("ring", 0),
             }),
             "withdraws" => Message::Withdraw { stopped_for: NodeId::new(args.number_or("for", 0)) },
             _ => Message::ReleaseRecover { value: args.number("value") },

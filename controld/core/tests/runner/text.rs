@@ -80,7 +80,7 @@ fn message(packet: &Packet) -> String {
         Message::FenceResult(said) => {
             format!("result victim {} result {}", said.victim, said.result)
         }
-        Message::FenceClear(FenceClear { node, result, flags: bits }) => {
+        Message::FenceClear(FenceClear { node, result, flags: bits, ring: _ }) => {
             format!("clear for {node} result {result} flags {}", flags(*bits, &CLEAR_FLAGS))
         }
         Message::RunRequest(said) => run_request(said),

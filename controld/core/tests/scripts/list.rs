@@ -16,6 +16,12 @@ scripts! {
     two_node_merge_after_the_fencing_kills
     merged_node_without_state_is_a_clean_member
     member_that_merged_and_died_unheard_is_fenced
+    merged_member_that_fails_is_fenced_by_who_began_since
+    merged_member_that_fails_is_no_business_of_c_daemons
+    late_fence_result_settles_no_later_failure
+    late_fence_clear_is_no_word_for_a_later_stay
+    two_node_merge_of_strangers_is_named
+    dying_daemon_is_waited_for_where_another_lockspace_saw_it_fail
     member_that_was_away_is_renewed
     joiner_between_partitions_joins_anew
     who_has_sent_a_start_merges_with_state
