@@ -69,7 +69,10 @@ fn death() -> History {
         done: Some(at(62_524)),
         by: Some(1),
         took_ms: 2_500,
-        agents: vec![agent(60_524, 60_900, "exit 1"), agent(61_900, 62_520, "success")],
+        agents: vec![
+            agent(60_524, 60_900, "failure with exit status 1"),
+            agent(61_900, 62_520, "success"),
+        ],
     };
     History {
         schema_version: 1,
@@ -100,7 +103,7 @@ fn time_of_a_death_is_seen_at_a_glance() {
           STARTs           20 ms  ###########################
 
         Fencing of node 3, 39 s ago: fenced by node 1 after 2500 ms
-          device power: exit 1, 376 ms
+          device power: failure with exit status 1, 376 ms
           device power: success, 620 ms
 
         What the death of a node costs lockspace fs, by the last one (node 3):

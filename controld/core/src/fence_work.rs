@@ -269,7 +269,10 @@ impl Daemons {
         let said =
             if output.trim().is_empty() { String::new() } else { format!(": {}", output.trim()) };
         out.error(format!("fence result {node} {text}{said}"));
-        out.moment(Moment::AgentEnded { victim: node, outcome: text });
+        out.moment(Moment::AgentEnded {
+            victim: node,
+            outcome: outcome_words(outcome, timed_out, setup),
+        });
         let result = match outcome {
             AgentOutcome::Exited(0) if !timed_out => None,
             AgentOutcome::Exited(status) if status != 0 => Some(status),
@@ -369,6 +372,7 @@ pub(crate) enum Blocked {
     Quorum,
 }
 
+/// As the C daemon's log has it.
 fn outcome_text(outcome: AgentOutcome, timed_out: bool, setup: &Setup) -> String {
     if timed_out {
         return format!("no end within {} s", setup.fixed.agent_timeout_seconds);
@@ -377,5 +381,17 @@ fn outcome_text(outcome: AgentOutcome, timed_out: bool, setup: &Setup) -> String
         AgentOutcome::Exited(status) => format!("result {status} exit status"),
         AgentOutcome::Signalled(signal) => format!("result {signal} term signal"),
         AgentOutcome::NotStarted(errno) => format!("could not be started: errno {errno}"),
+    }
+}
+
+/// For people.
+fn outcome_words(outcome: AgentOutcome, timed_out: bool, setup: &Setup) -> String {
+    match outcome {
+        AgentOutcome::Exited(0) if !timed_out => String::from("success"),
+        AgentOutcome::Exited(status) if !timed_out => format!("failure with exit status {status}"),
+        AgentOutcome::Signalled(signal) if !timed_out => format!("ended by signal {signal}"),
+        AgentOutcome::Exited(_) | AgentOutcome::Signalled(_) | AgentOutcome::NotStarted(_) => {
+            outcome_text(outcome, timed_out, setup)
+        }
     }
 }

@@ -75,12 +75,8 @@ fn seeds_with_locks_and_rare_faults_that_broke_a_promise_once() {
 /// about fencing from a daemon that hung is about a former life.
 #[test]
 fn seeds_of_fencing_that_nobody_knew_of() {
-    for seed in [
-        991_000_000_009_445,
-        993_000_000_007_388,
-        993_000_000_042_146,
-        993_000_000_070_638,
-    ] {
+    for seed in [991_000_000_009_445, 993_000_000_007_388, 993_000_000_042_146, 993_000_000_070_638]
+    {
         storms(seed..seed + 1, Shape::default());
     }
 }
@@ -96,12 +92,8 @@ fn two_nodes_that_began_apart_wait_for_an_operator() {
 /// start that was tried in vain before a reset, a write that failed too often, a life that began after what we knew of its node.
 #[test]
 fn the_onlooker_keeps_lives_apart() {
-    for seed in [
-        991_000_000_007_432,
-        880_000_000_026_314,
-        993_000_000_028_313,
-        995_000_000_012_205,
-    ] {
+    for seed in [991_000_000_007_432, 880_000_000_026_314, 993_000_000_028_313, 995_000_000_012_205]
+    {
         storms(seed..seed + 1, Shape::default());
     }
 }
