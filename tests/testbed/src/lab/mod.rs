@@ -5,12 +5,14 @@
 //! does, namespaces with the processes that hold them.
 
 mod host;
+mod programs;
 mod ring;
 mod threads;
 
 use crate::live::{Options, Testbed};
 use anyhow::{Context as _, bail};
 use host::Host;
+use programs::said;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,6 +21,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 pub use host::Line;
+pub use programs::{Programs, Said};
 pub use threads::Turn;
 
 /// Longer than anything here takes on a busy machine.
@@ -26,53 +29,6 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Between two looks at a daemon through its own tool, which can only be asked, not waited on.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
-
-/// Where the programs are.
-#[derive(Clone, Debug)]
-pub struct Programs {
-    /// `dlm_controld`, built with the feature `testbed`.
-    pub daemon: PathBuf,
-    /// `dlm_tool`.
-    pub tool: PathBuf,
-    /// `fence_testbed`.
-    pub agent: PathBuf,
-}
-
-impl Programs {
-    /// All in one directory.
-    ///
-    /// # Errors
-    /// One is missing.
-    pub fn in_directory(directory: &Path) -> anyhow::Result<Self> {
-        let program = |name: &str| {
-            let path = directory.join(name);
-            path.canonicalize().with_context(|| format!("no program {}", path.display()))
-        };
-        Ok(Self {
-            daemon: program("dlm_controld")?,
-            tool: program("dlm_tool")?,
-            agent: program("fence_testbed")?,
-        })
-    }
-}
-
-/// What a tool has said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
-    /// Exit status; `None` for one that was killed.
-    pub status: Option<i32>,
-    /// Standard output.
-    pub out: String,
-    /// Standard error.
-    pub err: String,
-}
-
-/// Runs it to its end.
-fn said(command: &mut Command) -> anyhow::Result<Said> {
-    let output = command.output().context("run nsenter")?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ok(Said { status: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) })
-}
 
 /// Nodes 1 to N with the testbed around them.
 pub struct Lab {
