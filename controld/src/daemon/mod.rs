@@ -5,6 +5,7 @@
 
 mod ending;
 mod startup;
+mod unfence;
 
 use crate::config::{Config, Key, Report};
 use crate::control::{self, Access, Command, Published, Sources};

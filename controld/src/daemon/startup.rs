@@ -1,13 +1,13 @@
 //! The start, step by step (spec/kernel-interfaces.md section 1).
 
 use super::Clients;
+use super::unfence::unfence;
 use crate::cluster::Cluster;
 use crate::cluster::corosync::{self, Configuration, Corosync, CorosyncError};
 use crate::config::{Config, Key, Origin};
 use crate::control::{self, History, Published};
 use crate::driver::{Driver, FlightRecorder, Inputs, Outputs, clock};
 use crate::feed::{Feed, both};
-use crate::fence::{AgentRequest, Purpose, run};
 use crate::kernel::attributes::{ClusterAttributes, Protocol};
 use crate::kernel::configfs::CommOptions;
 use crate::kernel::error::{KernelError, Operation};
@@ -24,7 +24,7 @@ use crate::service::{ServiceError, Signals, systemd};
 #[cfg(feature = "testbed")]
 use crate::testbed::ClusterSide;
 use dlm_core::Core;
-use dlm_core::event::{AgentOutcome, Event, Token};
+use dlm_core::event::Event;
 use dlm_core::options::{Setup, Switch};
 use dlm_core::plock::PlockText;
 use dlm_core::types::{LockspaceName, NodeId};
@@ -34,7 +34,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 /// How long corosync may take to let us in while it starts; less than systemd waits for us. One that does not run is not
 /// waited for.
@@ -328,35 +328,6 @@ fn refuse_uncontrolled(
     cluster.kick(configuration.local);
     let names: Vec<String> = found.iter().map(ToString::to_string).collect();
     Err(StartError::Uncontrolled(names.join(" ")))
-}
-
-/// Give ourselves access to storage again, device by device; the first failure ends the start.
-async fn unfence(config: &Config, node: NodeId, logger: &Logger) -> Result<(), StartError> {
-    let devices = config
-        .unfence_devices(node)
-        .map_err(|why| StartError::Unfence { node, why: why.to_owned() })?;
-    let limit = Duration::from_secs(config.fixed().agent_timeout_seconds);
-    for device in devices {
-        let name = format!("{} {}", device.name, device.agent);
-        logger.error(&format!("unfence {node} {name}"));
-        let request =
-            AgentRequest { token: Token(0), victim: node, device, purpose: Purpose::Unfence };
-        let (kill, killed) = oneshot::channel();
-        let agent = run(request, killed, |_| ());
-        tokio::pin!(agent);
-        let (outcome, output) = tokio::select! {
-            ended = &mut agent => ended,
-            () = tokio::time::sleep(limit) => {
-                let _ = kill.send(());
-                agent.await
-            }
-        };
-        if outcome != AgentOutcome::Exited(0) {
-            let why = format!("{name}: {outcome:?} {}", output.trim());
-            return Err(StartError::Unfence { node, why });
-        }
-    }
-    Ok(())
 }
 
 /// What an administrator should not overlook.

@@ -114,7 +114,7 @@ async fn attend(
             asked = &mut kill, if may_kill => {
                 may_kill = false;
                 if asked.is_ok() {
-                    kill_group(&child);
+                    kill_group(child.id().unwrap_or(0));
                 }
             }
             read = output.read(&mut buffer), if may_speak => match read {
@@ -129,10 +129,10 @@ async fn attend(
     Ok((status, said))
 }
 
-/// SIGKILL to the program and its children. The group is named by its process id, which stays taken until it has been
-/// waited for; after that there is no id to be had, and nothing to kill.
-fn kill_group(child: &Child) {
-    if let Some(id) = child.id().and_then(|id| i32::try_from(id).ok()) {
+/// SIGKILL to a program and its children; 0 is none. The group is named by its process id, which stays taken until it has
+/// been waited for; after that there is no id to be had, and nothing to kill.
+pub(crate) fn kill_group(pid: u32) {
+    if let Some(id) = i32::try_from(pid).ok().filter(|id| *id > 0) {
         // Fails only if nothing is left to be killed.
         let _gone = killpg(Pid::from_raw(id), Signal::SIGKILL);
     }
