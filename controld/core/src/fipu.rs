@@ -149,6 +149,10 @@ impl Daemons {
             out.error(format!("receive_fence_clear from {from} no daemon node {}", clear.node));
             return;
         };
+        if clear.result == FENCE_CLEAR_UNKNOWN && clear.flags & CLEAR_FIPU_UNKNOWN != 0 {
+            node.says_unknown = true;
+            return;
+        }
         // From a daemon that hung: it means an earlier stay of the node, and knows nothing of what has happened since.
         let late = clear.ring != 0 && node.stay_ring.is_some_and(|ring| clear.ring < ring);
         if late && !self.mutation.has(Mutant::LateClearCounts) {
@@ -156,10 +160,6 @@ impl Daemons {
                 "receive_fence_clear from {from} ignored: about an earlier stay of {}",
                 clear.node
             ));
-            return;
-        }
-        if clear.result == FENCE_CLEAR_UNKNOWN && clear.flags & CLEAR_FIPU_UNKNOWN != 0 {
-            node.says_unknown = true;
             return;
         }
         if clear.result != 0 {

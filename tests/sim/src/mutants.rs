@@ -7,6 +7,10 @@ use dlm_core::mutants::Mutant;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// Seeds that come first: each shows a defect that takes tens of thousands of seeds to be met by chance, a daemon that hangs
+/// at the wrong moment or a node that comes back with its state.
+const RARE: [u64; 3] = [991_000_000_009_445, 993_000_000_042_146, 993_000_000_070_638];
+
 /// What became of one mutant.
 #[derive(Clone, Debug)]
 pub struct Hunt {
@@ -42,15 +46,16 @@ pub fn hunt(first: u64, seeds: u64, jobs: usize) -> Vec<Hunt> {
 }
 
 fn hunt_one(mutant: Mutant, first: u64, seeds: u64) -> Hunt {
-    for number in 0..seeds {
-        let plan = Plan::draw(first.wrapping_add(number), Shape::default());
+    let fresh = (0..seeds).map(|number| first.wrapping_add(number));
+    for (number, seed) in (1..).zip(RARE.into_iter().chain(fresh)) {
+        let plan = Plan::draw(seed, Shape::default());
         let brain: testbed::harness::MakeBrain =
             Box::new(move |setup| Box::new(Core::mutated(setup, mutant)));
         let broken = run(&plan, Story::Silent, brain).broken;
         // The defect's doing alone.
         let sound = || run(&plan, Story::Silent, crate::campaign::real()).broken.is_none();
         if let Some(broken) = broken.filter(|_| sound()) {
-            return Hunt { mutant, seeds: number + 1, broken: Some(broken) };
+            return Hunt { mutant, seeds: number, broken: Some(broken) };
         }
     }
     Hunt { mutant, seeds, broken: None }
