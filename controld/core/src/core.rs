@@ -289,10 +289,11 @@ impl Core {
                 let Some(lockspace) = self.lockspaces.get_mut(&name) else {
                     return Touched::One(name);
                 };
+                let awaited = lockspace.plocks.awaited();
                 lockspace.message(from, packet, length, &self.world, out);
                 if packet.message.is_about_plocks() {
                     // Nothing ever waits for a word about POSIX locks, but for the end of a transfer.
-                    lockspace.note(out.now.mono, &mut self.deadlines);
+                    lockspace.note_plocks(awaited, out.now.mono, &mut self.deadlines);
                     Touched::Nobody
                 } else {
                     Touched::One(name)
@@ -342,8 +343,9 @@ impl Core {
         let name = self.ids.get(&info.fsid);
         match name.and_then(|name| self.lockspaces.get_mut(name)) {
             Some(lockspace) => {
+                let awaited = lockspace.plocks.awaited();
                 lockspace.plock_request(info, &self.world, out);
-                lockspace.note(out.now.mono, &mut self.deadlines);
+                lockspace.note_plocks(awaited, out.now.mono, &mut self.deadlines);
             }
             // The kernel waits for it all the same.
             None if !info.is_close() => {

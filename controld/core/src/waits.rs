@@ -171,12 +171,7 @@ impl Lockspace {
         now: Instant,
         deadlines: &mut BTreeSet<(Instant, LockspaceName)>,
     ) {
-        let deadline = self.deadline();
-        if deadline != self.noted.deadline {
-            self.forget_deadline(deadlines);
-            deadlines.extend(deadline.map(|at| (at, self.name.clone())));
-            self.noted.deadline = deadline;
-        }
+        self.note_deadline(deadlines);
         let before = core::mem::take(&mut self.noted.waits);
         let since = |what: &Waiting| {
             let same = before.iter().find(|(old, _)| old.is_like(what));
@@ -189,6 +184,30 @@ impl Lockspace {
                 (what, since)
             })
             .collect();
+    }
+
+    /// Take stock after a word about POSIX locks: for nothing else than those can it have begun or ceased to wait, and a
+    /// single lock does not even change that.
+    pub(crate) fn note_plocks(
+        &mut self,
+        awaited: Option<Option<NodeId>>,
+        now: Instant,
+        deadlines: &mut BTreeSet<(Instant, LockspaceName)>,
+    ) {
+        if self.plocks.awaited() == awaited {
+            self.note_deadline(deadlines);
+        } else {
+            self.note(now, deadlines);
+        }
+    }
+
+    fn note_deadline(&mut self, deadlines: &mut BTreeSet<(Instant, LockspaceName)>) {
+        let deadline = self.deadline();
+        if deadline != self.noted.deadline {
+            self.forget_deadline(deadlines);
+            deadlines.extend(deadline.map(|at| (at, self.name.clone())));
+            self.noted.deadline = deadline;
+        }
     }
 
     /// It is to be forgotten.

@@ -3,8 +3,6 @@
 //! what peers have sent (SYNC, state transfer), so the order of the list is followed here too.
 
 use super::list::{Entry, List};
-use super::ranges::Wanted;
-use super::record::Mode;
 use super::resource::Lock;
 use crate::types::NodeId;
 use alloc::vec::Vec;
@@ -44,13 +42,7 @@ impl Locks {
 
     /// The first of the list that cannot be there together with the wanted one.
     pub(super) fn in_the_way(&self, wanted: &Lock) -> Option<Lock> {
-        let mut search = self.list.search();
-        search.add(Wanted::overlapping(Mode::Write, wanted.start, wanted.end));
-        if wanted.mode == Mode::Write {
-            search.add(Wanted::overlapping(Mode::Read, wanted.start, wanted.end));
-        }
-        let hits = core::iter::from_fn(|| search.next(|_| true));
-        hits.filter_map(|hit| self.list.get(hit.seq)).find(|lock| lock.holder != wanted.holder)
+        self.list.in_the_way(wanted)
     }
 
     /// Nothing is in the way: what the holder has in the range gives way to the new lock. Whether any of it was for
