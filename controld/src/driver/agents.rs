@@ -89,6 +89,11 @@ impl Agents {
         }
     }
 
+    /// One runs, or has not told its end.
+    pub(super) fn any(&self) -> bool {
+        !self.tasks.is_empty()
+    }
+
     /// Wait for the end of one; never comes back while none runs. A start gives an event too, so that it is shown.
     pub(super) async fn next(&mut self) -> Event {
         loop {

@@ -49,6 +49,11 @@ impl Children {
         }
     }
 
+    /// One runs, or has not told its end.
+    pub(super) fn any(&self) -> bool {
+        self.agents.any() || !self.commands.is_empty()
+    }
+
     /// Wait for what one of them has to tell; never comes back while none runs.
     pub(super) async fn next(&mut self) -> Event {
         loop {

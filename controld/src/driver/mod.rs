@@ -4,6 +4,7 @@
 //! cannot starve another. The state that queries show is made when somebody asks for it: a recovery does not pay for it.
 
 mod agents;
+mod awake;
 mod children;
 pub(crate) mod clock;
 mod inputs;
@@ -29,7 +30,7 @@ use dlm_core::message::Message;
 use dlm_core::options::Switch;
 use dlm_core::run::RunAnswer;
 use dlm_core::types::{Instant, NodeId};
-use inputs::Input;
+use inputs::{Input, Looks};
 use std::sync::Arc;
 use timeline::Timeline;
 use tokio::sync::watch;
@@ -133,17 +134,18 @@ impl Driver {
         self.step(Event::Begin);
         // From here on queries ask us.
         self.publish();
+        let mut looks = Looks::new();
         loop {
             if let Some(end) = self.end.take() {
                 self.publish_end();
                 return (end, self.outputs, inputs, self.core);
             }
             let deadline = self.core.next_deadline();
-            let first = inputs.next(&mut self.children, deadline).await;
+            let first = inputs.next(&mut looks, &mut self.children, deadline).await;
             if let (Input::Event(Event::Deadline), Some(due)) = (&first, deadline) {
                 self.outputs.meters.deadline(due, clock::now().mono);
             }
-            if self.handle_batch(first, &mut inputs) == Batch::Full {
+            if self.handle_batch(first, &mut inputs, &mut looks) == Batch::Full {
                 // Timers, descriptors and other tasks have their turn only when this one waits.
                 tokio::task::yield_now().await;
             }
@@ -151,14 +153,14 @@ impl Driver {
     }
 
     /// What has come, and what is there already: an input is only taken if it is also handled.
-    fn handle_batch(&mut self, first: Input, inputs: &mut Inputs) -> Batch {
+    fn handle_batch(&mut self, first: Input, inputs: &mut Inputs, looks: &mut Looks) -> Batch {
         self.handle(first);
         let mut batch = Batch::Full;
         for _ in 1..BATCH {
             if self.end.is_some() {
                 return Batch::All;
             }
-            let Some(input) = inputs.ready() else {
+            let Some(input) = inputs.ready(looks) else {
                 batch = Batch::All;
                 break;
             };
@@ -168,7 +170,7 @@ impl Driver {
             if self.end.is_some() {
                 return Batch::All;
             }
-            let Some(event) = inputs.ready_plock() else { return batch };
+            let Some(event) = inputs.ready_plock(looks) else { return batch };
             self.step(event);
         }
         Batch::Full

@@ -188,18 +188,22 @@ fn silence() -> Inputs {
 
 #[test]
 fn ends_of_kernel_writes_come_before_corosync_and_that_before_signals() {
-    fn holding(event: &Event) -> mpsc::Receiver<Event> {
+    fn holding(event: &Event) -> (mpsc::Sender<Event>, mpsc::Receiver<Event>) {
         let (sender, receiver) = mpsc::channel(1);
         sender.try_send(event.clone()).expect("room");
-        receiver
+        (sender, receiver)
     }
     let done = Event::KernelDone { token: Token(1), result: Ok(()) };
-    let (cluster, kernel) = (Box::new(holding(&the_end())), Box::new(holding(&done)));
-    let mut inputs = Inputs { cluster, kernel, signals: holding(&Event::Terminate), ..silence() };
+    let (_cluster_end, cluster) = holding(&the_end());
+    let (_kernel_end, kernel) = holding(&done);
+    let (_signal_end, signals) = holding(&Event::Terminate);
+    let (cluster, kernel) = (Box::new(cluster), Box::new(kernel));
+    let mut inputs = Inputs { cluster, kernel, signals, ..silence() };
+    let mut looks = Looks::new();
     for event in [done, the_end(), Event::Terminate] {
-        assert!(matches!(inputs.ready(), Some(Input::Event(ready)) if ready == event));
+        assert!(matches!(inputs.ready(&mut looks), Some(Input::Event(ready)) if ready == event));
     }
-    assert!(inputs.ready().is_none());
+    assert!(inputs.ready(&mut looks).is_none());
 }
 
 /// A node alone: what it says comes back at once, its kernel does at once what it is asked for.
