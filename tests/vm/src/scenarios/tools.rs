@@ -101,6 +101,9 @@ pub(super) fn tools(cluster: &Cluster) -> Result<()> {
         }
     }
     ask(cluster, "no lockspaces")?;
+    for id in [1, 2] {
+        create(cluster.node(id))?;
+    }
 
     cluster.mount_gfs2(&[1, 2, 3])?;
     for id in [1, 2, 3] {
@@ -143,6 +146,34 @@ fn compile(cluster: &Cluster) -> Result<Option<Vec<u8>>> {
     let output = compiler.output().context("run cc")?;
     ensure!(output.status.success(), "cc: {}", String::from_utf8_lossy(&output.stderr));
     Ok(Some(fs::read(&program).with_context(|| format!("read {}", Path::display(&program)))?))
+}
+
+/// Lockspaces are created and left by the tool under test as by Debian's, to the byte, refusals included.
+fn create(node: Node<'_>) -> Result<()> {
+    const STEPS: [&str; 11] = [
+        "join t1",
+        "join -e 1 t1",
+        "ls t1",
+        "leave t1",
+        "leave t1",
+        "join -e 1 -f 1 -m 644 t2",
+        "leave t2",
+        "joinleave t3",
+        "join a-name-of-more-than-the-sixty-four-bytes-that-a-lockspace-can-have-in-all",
+        "leave nosuch",
+        "ls",
+    ];
+    let by = |tool: &str| {
+        let steps = STEPS.map(|step| {
+            format!("echo '-- {step}'; {tool} {step} 2>&1; echo \"exit status $?\"; ls -l /dev/misc/dlm_t* 2>/dev/null | cut -c 1-10\n")
+        });
+        node.ok_within(&steps.concat(), 4 * COMMAND)
+    };
+    // The number of a lockspace's changes begins anew with each join.
+    let (debian, ours) = (by("dlm_tool.c")?, by("dlm_tool")?);
+    ensure!(debian.contains("exit status 255"), "nothing was refused: {debian}");
+    ensure!(debian == ours, "Debian's dlm_tool:\n{debian}\nthe one under test:\n{ours}");
+    Ok(())
 }
 
 /// Options are set, given back and read again, and commands run on the other nodes.
