@@ -216,7 +216,7 @@ pub fn what(wait: &Wait, now: Time) -> String {
         }
         R::FenceAgent => "our fence agent, which runs".to_owned(),
         R::FenceOtherAgent => {
-            "our fence agent for another node (enable_concurrent_fencing is off)".to_owned()
+            "our fence agent for another node with the same device (enable_concurrent_fencing is off)".to_owned()
         }
         R::FenceResult => "our result to come round to all daemons".to_owned(),
         R::FencePause => format!("the next attempt{}, after a failure", until(wait, now, "")),

@@ -188,9 +188,7 @@ impl Daemons {
             }
             Some(_) => {}
         }
-        if !setup.fixed.concurrent_fencing.is_on()
-            && self.fencing.attempts.values().any(Attempt::is_running)
-        {
+        if !setup.fixed.concurrent_fencing.is_on() && self.is_in_use(node, setup) {
             return Some(FenceWait::OtherAgent);
         }
         let victim = self.nodes.get(&node).map(|node| &node.victim);
@@ -199,6 +197,14 @@ impl Daemons {
         }
         self.begin_attempt(node, setup, out);
         Some(FenceWait::Agent)
+    }
+
+    /// A device of `node` is also one of a victim whose agent runs: many devices serve one at a time.
+    fn is_in_use(&self, node: NodeId, setup: &Setup) -> bool {
+        let ours = setup.devices.of(node).unwrap_or_default();
+        let shared = |device: &Device| ours.iter().any(|of_node| of_node.name == device.name);
+        let running = self.fencing.attempts.values().filter(|attempt| attempt.is_running());
+        running.flat_map(|attempt| &attempt.devices).any(shared)
     }
 
     fn begin_attempt(&mut self, node: NodeId, setup: &Setup, out: &mut Out<'_>) {

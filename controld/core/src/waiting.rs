@@ -149,7 +149,7 @@ pub enum FenceWait {
     },
     /// Our fence agent is running.
     Agent,
-    /// Our agent is running for another node, and `enable_concurrent_fencing` is off.
+    /// Our agent is running for another node that shares a device with this one, and `enable_concurrent_fencing` is off.
     OtherAgent,
     /// Our result is on its way to everybody.
     Result,

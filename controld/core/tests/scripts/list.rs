@@ -120,6 +120,7 @@ scripts! {
     defect_32_clean_return_lets_lockspaces_go_on_at_once
     defect_33_delay_only_for_victims_that_corosync_lists
     defect_35_parallel_devices_run_at_once
+    defect_34_devices_of_their_own_run_side_by_side
     defect_36_startup_fencing_is_due_to_the_moment
     defect_37_cancelled_agent_is_not_waited_for
     defect_46_slow_stop_holds_up_no_other_lockspace
