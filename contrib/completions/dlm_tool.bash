@@ -39,8 +39,8 @@ _dlm_tool() {
             dump) _dlm_tool_offer "$word" --json ;;
             plocks) _dlm_tool_offer "$word" --json ;;
             log_plock) _dlm_tool_offer "$word" --json ;;
-            lockdebug) _dlm_tool_offer "$word" -v -w -s ;;
-            lockdump) _dlm_tool_offer "$word" -M ;;
+            lockdebug) _dlm_tool_offer "$word" -v -w -s --json ;;
+            lockdump) _dlm_tool_offer "$word" -M --json ;;
             dump_config) _dlm_tool_offer "$word" --json ;;
             join) _dlm_tool_offer "$word" -e -f -m ;;
             joinleave) _dlm_tool_offer "$word" -e -f -m ;;

@@ -2,7 +2,8 @@
 
 use crate::args::{Command, Invocation};
 use crate::check::{self, Verdict};
-use crate::run::Tool;
+use crate::lockdebug::Report;
+use crate::run::{Tool, Unreadable};
 use crate::{commands, explain, history, json, words};
 use dlmcontrol::client::{Client, Error};
 use dlmcontrol::proto;
@@ -42,9 +43,26 @@ impl Tool<'_> {
                     (*result != -proto::errno::ENOENT).then(|| json::lines(text))
                 })
             }
+            Command::LockDebug(name) => self.debug_lines(self.lockdebug(name, &invocation.options)),
+            Command::LockDump(name) => self.debug_lines(self.lockdump(name, &invocation.options)),
             _ => {
                 writeln!(self.err, "--json is for queries: {}", commands::json_names())?;
                 Ok(words::CANNOT_SAY)
+            }
+        }
+    }
+
+    /// What the kernel says of a lockspace; where it says nothing there is no lockspace of the name.
+    fn debug_lines(&mut self, found: Result<Report, Unreadable>) -> io::Result<u8> {
+        match found {
+            Ok(report) => {
+                self.out.write_all(json::lines(&report.out).as_bytes())?;
+                self.err.write_all(&report.err)?;
+                Ok(0)
+            }
+            Err(unreadable) => {
+                self.cannot_open(&unreadable)?;
+                Ok(words::NO_LOCKSPACE)
             }
         }
     }

@@ -52,6 +52,12 @@ impl Default for Environment {
     }
 }
 
+/// A file of the kernel that could not be read.
+pub(crate) struct Unreadable {
+    path: PathBuf,
+    error: io::Error,
+}
+
 /// A tool at work: its surroundings and where its text goes.
 pub struct Tool<'a> {
     /// Whom to ask.
@@ -112,8 +118,8 @@ impl Tool<'_> {
                 0 => self.leave(name),
                 code => Ok(code),
             },
-            Command::LockDebug(name) => self.lockdebug(name, options),
-            Command::LockDump(name) => self.lockdump(name, options),
+            Command::LockDebug(name) => self.debug_report(self.lockdebug(name, options)),
+            Command::LockDump(name) => self.debug_report(self.lockdump(name, options)),
             // No output and no failure: the C tool has neither, and scripts that acknowledge in a loop rely on it.
             Command::FenceAck(node) => Ok(ignored(client.fence_ack_text(cut(node, NAME_LEN)))),
             // No daemon has ever acted on it; the C daemon logs an error for the request.
@@ -237,44 +243,55 @@ impl Tool<'_> {
     }
 
     /// Says that a file cannot be opened, in the C library's words for the error.
-    fn cannot_open(&mut self, path: &std::path::Path, error: &io::Error) -> io::Result<u8> {
+    /// As the C tool says it.
+    pub(crate) fn cannot_open(
+        &mut self,
+        Unreadable { path, error }: &Unreadable,
+    ) -> io::Result<()> {
         let reason = error.raw_os_error().map(nix::errno::Errno::from_raw);
         let reason = reason.map_or_else(|| error.to_string(), |errno| errno.desc().to_owned());
         self.err.write_all(&[b"can't open ", path.as_os_str().as_bytes()].concat())?;
-        writeln!(self.err, ": {reason}")?;
-        Ok(0)
+        writeln!(self.err, ": {reason}")
     }
 
-    fn lockdebug(&mut self, name: &[u8], options: &Options) -> io::Result<u8> {
+    /// What the kernel's debug files of a lockspace hold; else the file that cannot be read.
+    pub(crate) fn lockdebug(&self, name: &[u8], options: &Options) -> Result<Report, Unreadable> {
         let active = match std::fs::read(self.debug_file(name, "_all")) {
             Ok(records) => Active::Records(records),
             Err(_) => {
                 let path = self.debug_file(name, "");
                 match std::fs::read(&path) {
                     Ok(text) => Active::Plain(text),
-                    Err(error) => return self.cannot_open(&path, &error),
+                    Err(error) => return Err(Unreadable { path, error }),
                 }
             }
         };
         let optional = |suffix| std::fs::read(self.debug_file(name, suffix)).unwrap_or_default();
         let files = DebugFiles { active, toss: optional("_toss"), waiters: optional("_waiters") };
         let view = View { verbose: options.verbose, wide: options.wide, summary: options.summary };
-        self.print(&lockdebug::report(&files, view))
+        Ok(lockdebug::report(&files, view))
     }
 
-    fn lockdump(&mut self, name: &[u8], options: &Options) -> io::Result<u8> {
+    /// The same for its file of locks.
+    pub(crate) fn lockdump(&self, name: &[u8], options: &Options) -> Result<Report, Unreadable> {
         let path = self.debug_file(name, "_locks");
         let show =
             if options.master_copies { lockdump::Show::MasterCopies } else { lockdump::Show::Own };
         match std::fs::read(&path) {
-            Ok(file) => self.print(&lockdump::report(&file, show)),
-            Err(error) => self.cannot_open(&path, &error),
+            Ok(file) => Ok(lockdump::report(&file, show)),
+            Err(error) => Err(Unreadable { path, error }),
         }
     }
 
-    fn print(&mut self, report: &Report) -> io::Result<u8> {
-        self.out.write_all(&report.out)?;
-        self.err.write_all(&report.err)?;
+    /// The C tool takes a file that cannot be opened for success.
+    fn debug_report(&mut self, found: Result<Report, Unreadable>) -> io::Result<u8> {
+        match found {
+            Ok(report) => {
+                self.out.write_all(&report.out)?;
+                self.err.write_all(&report.err)?;
+            }
+            Err(unreadable) => self.cannot_open(&unreadable)?,
+        }
         Ok(0)
     }
 

@@ -65,7 +65,8 @@ dlm_tool replay FILE
   daemon decided otherwise (exit code 1).
 
 dlm_tool --json COMMAND    for ls, status, check, explain, history, dump,
-                           dump_config, log_plock, plocks, run_list
+                           dump_config, log_plock, plocks, lockdebug,
+                           lockdump, run_list
   The same for programs; status prints the daemon's whole state (docs/json.md).
 
 ";

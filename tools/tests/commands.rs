@@ -22,7 +22,7 @@ const STATE: &str = include_str!("../../controld/src/control/testdata/state.json
 /// `lockdebug` and `lockdump` read files of the kernel, as seen on a machine.
 const DEBUG: &str = "../tests/golden/tool/lockdebug-sample";
 
-const LINES: [&str; 39] = [
+const LINES: [&str; 42] = [
     "explain",
     "explain fs",
     "explain nosuch",
@@ -48,8 +48,11 @@ const LINES: [&str; 39] = [
     "log_plock --json",
     "lockdebug foo",
     "lockdebug -s -v -w foo",
+    "lockdebug --json foo",
+    "lockdebug --json nosuch",
     "lockdump foo",
     "lockdump -M foo",
+    "lockdump --json foo",
     "dump_config",
     "dump_config --json",
     "set_config post_join_delay=5",
@@ -144,6 +147,7 @@ fn every_command_prints_what_it_printed() {
     thread::spawn(move || listener.incoming().for_each(|stream| serve(stream.unwrap())));
     let client = Client::with_sockets(socket.as_bytes(), socket.as_bytes());
     let debug = Path::new(env!("CARGO_MANIFEST_DIR")).join(DEBUG);
+    let folder = debug.display().to_string();
     let environment = Environment { client, debug, ..Environment::default() };
     let mut printed = String::new();
     for line in LINES {
@@ -161,6 +165,7 @@ fn every_command_prints_what_it_printed() {
             .is_ok_and(|one| one.get("meters").is_some());
         printed.push_str(if whole { "(the state)\n" } else { &out });
         for line in String::from_utf8(err).unwrap().lines() {
+            let line = line.replace(&folder, "DEBUG");
             let _ = writeln!(printed, "stderr: {line}");
         }
         let _ = writeln!(printed, "---- exit {code}");
