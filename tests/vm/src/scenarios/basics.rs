@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 
 use super::recording;
 use crate::cluster::Cluster;
@@ -83,7 +84,8 @@ pub(super) fn leave(cluster: &Cluster) -> Result<()> {
 
 /// A node dies while all three write and take POSIX locks in turn: it is fenced exactly once, exactly one survivor replays its
 /// journal, the survivors' writers go on, and every record that was synced, the dead node's too, is
-/// there afterwards with the right checksum. What the survivors' daemons recorded replays to what they did.
+/// there afterwards with the right checksum. What the survivors' daemons recorded replays to what they did, and each says what
+/// the death has cost, part by part, corosync's included.
 pub(super) fn kill(cluster: &Cluster) -> Result<()> {
     cluster.mount_gfs2(&[1, 2, 3])?;
     let mark = cluster.new_mark();
@@ -109,7 +111,34 @@ pub(super) fn kill(cluster: &Cluster) -> Result<()> {
         load.stop(PROGRESS)?;
     }
     verify(cluster, &writers, &[1, 2])?;
-    recording::replay(cluster, &[1, 2])
+    recording::replay(cluster, &[1, 2])?;
+    told_what_it_cost(cluster, &[1, 2])
+}
+
+/// The budget of the last recovery has a time for all parts that every node knows, and 3 as the one that failed.
+fn told_what_it_cost(cluster: &Cluster, nodes: &[u8]) -> Result<()> {
+    let options = cluster.options();
+    if options.tool.is_none() {
+        return Ok(());
+    }
+    for &id in nodes.iter().filter(|id| *options.daemon_of(**id) != Daemon::C) {
+        let text = cluster.node(id).ok("dlm_tool --json history")?;
+        let told: Value = serde_json::from_str(&text).context("the history")?;
+        let budget = &told["budget"];
+        ensure!(
+            budget["lockspace"] == FILE_SYSTEM && budget["failed"] == json!([3]),
+            "node {id} tells of another death: {budget}"
+        );
+        for of in ["token", "consensus", "daemons", "kernel", "file_system"] {
+            let part =
+                budget["parts"].as_array().into_iter().flatten().find(|part| part["of"] == of);
+            let ms = part.and_then(|part| part["ms"].as_u64());
+            // What corosync waits for is longer than anything else here.
+            let least = if matches!(of, "token" | "consensus") { 1000 } else { 1 };
+            ensure!(ms >= Some(least), "node {id}: {of} took {ms:?} ms of {budget}");
+        }
+    }
+    Ok(())
 }
 
 /// After a death and its recovery the dead node boots, joins and mounts: it gets the journal that its
