@@ -4,7 +4,7 @@
 //! When `gate` lets the newest change pass, our START is sent; when every member's START has come, the start is decided, at
 //! the same position of the message order on all nodes.
 
-use crate::change::{Sender, match_start};
+use crate::change::{Change, Sender, match_start};
 use crate::effect::Moment;
 use crate::lockspace::{Lockspace, Phase};
 use crate::message::{Message, START_HAVEPLOCK, START_JOINING, START_NACK, Start};
@@ -34,7 +34,8 @@ impl Lockspace {
         let Some(record) = self.history.get_mut(from) else { return };
         let sender =
             Sender { node: from, incarnation: record.incarnation, last_match: record.last_match };
-        let index = match_start(&self.changes, sender, start, world.setup.our_node);
+        let mutation = world.daemons.mutation;
+        let index = match_start(&self.changes, sender, start, world.setup.our_node, mutation);
         let Some(change) = index.and_then(|index| self.changes.get_mut(index)) else {
             self.debug(out, format!("match_change {from}:{} no match", start.seq));
             self.note_again(from, start);
@@ -158,7 +159,9 @@ impl Lockspace {
         let mut pending = self.changes.iter();
         let Some(newest) = pending.next() else { return };
         // Only those whose START was never sent: a NACK for another would void the new change (defect 12).
-        for change in pending.filter(|change| !change.start_sent && change.looks_like(newest)) {
+        let all = world.mutated(Mutant::NackStarted);
+        let void = |change: &&Change| (!change.start_sent || all) && change.looks_like(newest);
+        for change in pending.filter(void) {
             let counts = change.counts(self.started_count);
             messages.push(Start { seq: change.seq, flags: flags | START_NACK, counts });
         }

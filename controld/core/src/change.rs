@@ -6,6 +6,7 @@
 
 use crate::event::{Confchg, JoinReason, LeaveReason};
 use crate::message::{ChangeCounts, START_HAVEPLOCK, START_NACK, Start};
+use crate::mutants::{Mutant, Mutation};
 use crate::plock::Word;
 use crate::types::{ChangeSeq, NodeId};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -196,12 +197,14 @@ pub(crate) fn match_start(
     sender: Sender,
     start: &Start,
     our_node: NodeId,
+    mutation: Mutation,
 ) -> Option<usize> {
     if !start.counts.members.contains(&our_node) {
         return None;
     }
     let nack = start.flags & START_NACK != 0;
-    if nack && was_started(changes, sender, start.seq) {
+    let as_c = mutation.has(Mutant::NackStarted);
+    if nack && !as_c && was_started(changes, sender, start.seq) {
         return None;
     }
     let our_only_change =
@@ -220,7 +223,7 @@ pub(crate) fn match_start(
     let oldest = (0..changes.len()).rev().find(|index| {
         changes.get(*index).is_some_and(|change| fitting(change) && void(change).is_none())
     });
-    if oldest.is_some() || nack {
+    if oldest.is_some() || nack || as_c {
         return oldest;
     }
     // The sender's NACK was about a change from before our time in the group and hit the only one of ours that looks like

@@ -210,7 +210,7 @@ impl Core {
             Event::Devices(devices) => self.world.setup.devices = devices,
             Event::LockspaceOptions(options) => self.world.setup.lockspaces = options,
             Event::ShutdownQuestion => {
-                let allow = self.lockspaces.is_empty();
+                let allow = self.lockspaces.is_empty() || self.world.mutated(Mutant::AllowShutdown);
                 if !allow {
                     out.error(format!("corosync shutdown refused: {}", self.active()));
                 }
@@ -433,7 +433,9 @@ impl Core {
         match owner.filter(|lockspace| lockspace.owns(token)) {
             Some(lockspace) => {
                 lockspace.kernel_done(token, result, out);
-                Touched::One(lockspace.name.clone())
+                let name = lockspace.name.clone();
+                let all = self.world.mutated(Mutant::OneLane);
+                if all { Touched::All } else { Touched::One(name) }
             }
             None => Touched::All,
         }

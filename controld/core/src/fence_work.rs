@@ -22,6 +22,9 @@ use serde::{Deserialize, Serialize};
 /// Longest pause between attempts of ours for one victim.
 const PAUSE_MAX_SECONDS: u64 = 60;
 
+/// Of a deliberate defect: no agent ends later, seconds.
+const NO_LIMIT: u64 = 1 << 32;
+
 /// FENCE_RESULT where an agent was killed by a signal or could not be run.
 const RESULT_NOT_RUN: i32 = -1;
 
@@ -241,7 +244,9 @@ impl Daemons {
         attempt.failed = None;
         attempt.ring = self.ring.seq;
         attempt.timed_out = false;
-        attempt.deadline = out.now.mono.plus_seconds(setup.fixed.agent_timeout_seconds);
+        let limit = setup.fixed.agent_timeout_seconds;
+        let without = self.mutation.has(Mutant::AgentWithoutEnd);
+        attempt.deadline = out.now.mono.plus_seconds(if without { NO_LIMIT } else { limit });
         let fail_time = self.nodes.get(&node).map(|node| node.victim.fail_wall).unwrap_or_default();
         let reason =
             self.nodes.get(&node).map_or(LeftReason::Unknown, |node| node.left_reason).text();
@@ -310,6 +315,7 @@ impl Daemons {
     /// Tell everybody what became of our attempt. It counts, for us too, when the message comes back.
     fn finish_attempt(&mut self, node: NodeId, result: i32, ring: u64, out: &mut Out<'_>) {
         let now = out.now;
+        let without_pause = self.mutation.has(Mutant::NoPause);
         let victim = &mut self.node_mut(node).victim;
         if !victim.needs_fencing() {
             return;
@@ -318,7 +324,8 @@ impl Daemons {
             victim.failures = 0;
         } else {
             victim.failures = victim.failures.saturating_add(1);
-            let pause = 1_u64 << victim.failures.saturating_sub(1).min(6);
+            let pause =
+                if without_pause { 0 } else { 1 << victim.failures.saturating_sub(1).min(6) };
             victim.not_before = now.mono.plus_seconds(pause.min(PAUSE_MAX_SECONDS));
         }
         victim.result_wait = true;

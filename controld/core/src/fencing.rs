@@ -231,8 +231,9 @@ impl Daemons {
         if self.mutation.has(Mutant::EverybodyActs) {
             return Some(our_node);
         }
+        let run_out = self.mutation.has(Mutant::ActorsRunOut);
         let victim = &mut self.nodes.get_mut(&node)?.victim;
-        if victim.all_actors.is_disjoint(&present) {
+        if victim.all_actors.is_disjoint(&present) && !run_out {
             let witnesses: BTreeSet<NodeId> =
                 victim.witnesses.intersection(&present).copied().collect();
             victim.all_actors =
@@ -242,7 +243,7 @@ impl Daemons {
             out.error(format!("fence request {node}: all its actors are gone, others take over"));
         }
         victim.actors.retain(|actor| present.contains(actor));
-        if victim.actors.is_empty() && !victim.exhausted {
+        if victim.actors.is_empty() && !victim.exhausted && !run_out {
             // Struck out one by one by absence and failure together: begin again with those who are there.
             victim.actors = victim.all_actors.intersection(&present).copied().collect();
         }

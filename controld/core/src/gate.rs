@@ -40,7 +40,22 @@ impl Lockspace {
     /// The lockspace's group, the daemon group and the quorum service have seen the same rings. With the daemon group on
     /// board, every member that failed here by ring `r` has failed there too, and its fencing is known to be due.
     fn on_ring_of(&self, world: &World) -> bool {
-        self.is_on_ring(world.cluster.ring) && world.daemons.on_ring_of(&world.cluster)
+        self.is_on_ring(world.cluster.ring)
+            && (world.daemons.on_ring_of(&world.cluster) || self.fenced_in_one_second(world))
+    }
+
+    /// A defect: whoever has failed here was fenced in the second in which that was seen, or later.
+    fn fenced_in_one_second(&self, world: &World) -> bool {
+        let fenced = |node: NodeId| world.daemons.nodes.get(&node).map(|d| d.victim.fence_time);
+        let mut failures = self
+            .history
+            .iter()
+            .filter(|(_, record)| record.failed_after.is_some())
+            .map(|(node, record)| (fenced(node).unwrap_or_default(), record.fail_time))
+            .peekable();
+        world.mutated(Mutant::SettledInOneSecond)
+            && failures.peek().is_some()
+            && failures.all(|(fenced, failed)| fenced.seconds() >= failed.seconds())
     }
 
     fn fencing_gate(&mut self, world: &mut World, out: &mut Out<'_>) -> Option<Wait> {
@@ -78,6 +93,9 @@ impl Lockspace {
     /// No clock decides this (defects 9 and 13): once the cluster has lost the failed incarnation and the daemon group is
     /// on that ring, the daemon group has seen its end too, and knows whether it still must be fenced.
     fn is_settled(&self, node: NodeId, world: &mut World, out: &mut Out<'_>) -> bool {
+        if self.fenced_in_one_second(world) {
+            return true;
+        }
         let failed_after = self.history.get(node).and_then(|record| record.failed_after);
         let lingers = failed_after.is_some_and(|ring| !world.cluster.has_lost_since(node, ring));
         if lingers && !world.mutated(Mutant::SkipLossGate) {
@@ -97,7 +115,8 @@ impl Lockspace {
             world.daemons.demand_fencing(node, &members, out);
             return false;
         }
-        true
+        let failed = self.history.get(node).map(|record| record.fail_time).unwrap_or_default();
+        !world.mutated(Mutant::SettledByLaterFencing) || daemon.victim.fence_time >= failed
     }
 
     /// A start before the withdrawing node has left would give its locks away too early.
@@ -119,6 +138,10 @@ impl Lockspace {
         }
         let ghosts: BTreeSet<NodeId> =
             self.newest_members().into_iter().filter(|node| !world.cluster.has(*node)).collect();
+        let merged = self.changes.front().is_some_and(|change| change.merges);
+        if merged && world.mutated(Mutant::SkipMergedRings) {
+            return None;
+        }
         (!ghosts.is_empty()).then_some(Wait::Ghost(ghosts))
     }
 }

@@ -5,7 +5,8 @@
 use crate::core::{Core, Stray};
 use crate::effect::Effect;
 use crate::event::Token;
-use crate::lockspace::Phase;
+use crate::lockspace::{Lockspace, Phase};
+use crate::mutants::Mutant;
 use crate::out::Out;
 use crate::types::LockspaceName;
 use crate::waiting::WriteKind;
@@ -25,6 +26,12 @@ pub(crate) enum Touched {
 impl Core {
     /// Let one lockspace go on.
     fn advance(&mut self, name: &LockspaceName, out: &mut Out<'_>) {
+        let busy = |(other, lockspace): (&LockspaceName, &Lockspace)| {
+            other != name && lockspace.lane.running().is_some()
+        };
+        if self.world.mutated(Mutant::OneLane) && self.lockspaces.iter().any(busy) {
+            return;
+        }
         let Some(lockspace) = self.lockspaces.get_mut(name) else { return };
         lockspace.advance(&mut self.world, out);
         let answer = lockspace.settle_withdraws(&self.world, out);

@@ -205,7 +205,8 @@ impl Daemons {
             remove: change.left.len(),
         };
         if change.left.iter().any(|(_, reason)| *reason == LeaveReason::NodeDown)
-            || change.joined.iter().any(|(_, reason)| *reason == JoinReason::NodeUp)
+            || (change.joined.iter().any(|(_, reason)| *reason == JoinReason::NodeUp)
+                && !self.mutation.has(Mutant::SkipMergedRings))
         {
             self.ring_wait = true;
         }

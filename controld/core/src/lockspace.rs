@@ -308,7 +308,7 @@ impl Lockspace {
                 LeaveReason::Leave => {}
             }
         }
-        self.ring_wait |= merges(confchg);
+        self.ring_wait |= merges(confchg) && !world.mutated(Mutant::SkipMergedRings);
         let we_joined = confchg.joined.iter().any(|(node, _)| *node == our_node);
         for node in &confchg.members {
             let joined = confchg.joined.iter().any(|(joined, _)| joined == node);

@@ -53,7 +53,7 @@ mutants! {
     /// START before our own kernel has stopped.
     SkipStopGate = "skip-stop-gate";
     /// START while the failed node's comm is still in the kernel.
-    SkipCommsGate = "skip-comms-gate" of 8;
+    SkipCommsGate = "skip-comms-gate" of 8, 48;
     /// A NACK voids nothing.
     IgnoreNack = "ignore-nack";
     /// The start is decided although one member's START has not come.
@@ -116,6 +116,28 @@ mutants! {
     TerminateAnyway = "terminate-anyway" of 26;
     /// A joiner says that it has all POSIX locks.
     ClaimLocks = "claim-locks";
+    /// POSIX locks are sent only where somebody has joined since the last start, not again by the next one in place of a dead one.
+    SendOnlyToJoiners = "send-only-to-joiners" of 4;
+    /// What a transfer of POSIX locks has brought before its sender died stays there for the next transfer.
+    KeepAbortedTransfer = "keep-aborted-transfer" of 5;
+    /// Neither rings nor the cluster's members are awaited after a merge.
+    SkipMergedRings = "skip-merged-rings" of 7;
+    /// A node that was fenced in the second in which it fails once more counts as fenced.
+    SettledInOneSecond = "settled-in-one-second" of 9;
+    /// The NACK of a change whose START was sent voids another change.
+    NackStarted = "nack-started" of 12;
+    /// A failure is settled only by fencing that came after it.
+    SettledByLaterFencing = "settled-by-later-fencing" of 13;
+    /// Once its actors are gone, nobody fences a victim.
+    ActorsRunOut = "actors-run-out" of 15;
+    /// Agents have no time limit.
+    AgentWithoutEnd = "agent-without-end" of 17;
+    /// A failed attempt is repeated at once.
+    NoPause = "no-pause" of 18;
+    /// Corosync may be shut down under lockspaces.
+    AllowShutdown = "allow-shutdown" of 28;
+    /// While the kernel stops or starts one lockspace, no other goes on.
+    OneLane = "one-lane" of 46, 47;
     /// A member with state of another partition that fails needs no fencing by those who had not lost it before.
     ForgetMerged = "forget-merged" as found;
     /// What an agent did counts for a victim that has come back and failed again meanwhile.

@@ -159,6 +159,9 @@ pub fn command(plan: &Plan, shape: Shape, whole: bool) -> String {
     if let Some(rare) = shape.rare {
         let _ = write!(text, " RARE={rare}");
     }
+    if shape.aimed {
+        text.push_str(" AIMED=1");
+    }
     if shape.lies {
         text.push_str(" LIES=1");
     }

@@ -4,6 +4,9 @@ use std::fmt;
 use testbed::harness::{Ask, World, lockspace};
 use testbed::power::Behaviour;
 
+/// How long the sender of POSIX locks is awaited, milliseconds.
+const SENDER_AWAITED: u64 = 120_000;
+
 /// Something done to the cluster from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -31,6 +34,13 @@ pub enum Fault {
     AgentFails(u32),
     /// The next agent for this victim hangs.
     AgentHangs(u32),
+    /// Agents for this victim cannot be started from now on.
+    AgentMissing(u32),
+    /// As soon as the first lockspace's POSIX locks are sent to somebody, and so many milliseconds more have passed, their sender
+    /// loses power.
+    SenderDies(u64),
+    /// Somebody wants to shut corosync down.
+    ShutCorosync(u32),
     /// The next agent for this victim reports success, and does nothing.
     AgentLies(u32),
     /// SIGTERM for a daemon.
@@ -64,6 +74,11 @@ impl fmt::Display for Fault {
             Self::Heal => write!(f, "the network is mended"),
             Self::AgentFails(node) => write!(f, "the next fence agent for node {node} fails"),
             Self::AgentHangs(node) => write!(f, "the next fence agent for node {node} hangs"),
+            Self::AgentMissing(node) => write!(f, "agents for node {node} cannot be started"),
+            Self::SenderDies(millis) => {
+                write!(f, "{millis} ms after POSIX locks are sent, their sender loses power")
+            }
+            Self::ShutCorosync(node) => write!(f, "corosync of node {node} is to be shut down"),
             Self::AgentLies(node) => write!(f, "the next fence agent for node {node} lies"),
             Self::Terminate(node) => write!(f, "the daemon of node {node} gets SIGTERM"),
             Self::SlowStops(node, millis) => {
@@ -110,6 +125,16 @@ impl Fault {
             Self::Heal => world.heal(),
             Self::AgentFails(node) => world.fail_fencing(*node, 1),
             Self::AgentHangs(node) => world.order_fencing(*node, Behaviour::Hangs),
+            Self::AgentMissing(node) => world.stand_fencing(*node, Behaviour::Missing),
+            Self::SenderDies(millis) => {
+                let sender = |world: &World| world.sender_of_locks(&lockspace("ls"));
+                world.await_millis(|world| sender(world).is_some(), SENDER_AWAITED);
+                if let Some(node) = sender(world) {
+                    world.run_millis(*millis);
+                    world.crash(node);
+                }
+            }
+            Self::ShutCorosync(node) => world.shut_corosync(*node),
             Self::AgentLies(node) => world.order_fencing(*node, Behaviour::Lies),
             Self::Terminate(node) => world.terminate(*node),
             Self::SlowStops(node, millis) => world.stops_take(*node, Some(*millis)),

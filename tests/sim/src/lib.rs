@@ -8,6 +8,7 @@
 //! - [`scale`]: what a death and a join cost, and how that grows.
 #![forbid(unsafe_code)]
 
+mod aimed;
 #[cfg(feature = "mutants")]
 mod c_peer;
 pub mod campaign;

@@ -65,6 +65,9 @@ struct Fixed {
     /// Hangs, flapping, loss in one direction and clocks that are set, or none; drawn if not given
     #[arg(long)]
     rare: Option<bool>,
+    /// Faults at the moment at which they hurt most, instead of any at any time
+    #[arg(long)]
+    aimed: bool,
     /// Fence agents report success and do nothing, where they would fail otherwise
     #[arg(long)]
     lies: bool,
@@ -76,12 +79,12 @@ struct Fixed {
 
 impl Fixed {
     const fn shape(&self) -> Shape {
-        let Self { nodes, lockspaces, locks, rare, lies, .. } = *self;
+        let Self { nodes, lockspaces, locks, rare, aimed, lies, .. } = *self;
         #[cfg(feature = "mutants")]
         let c_peers = self.c_peers;
         #[cfg(not(feature = "mutants"))]
         let c_peers = false;
-        Shape { nodes, lockspaces, locks, rare, lies, c_peers }
+        Shape { nodes, lockspaces, locks, rare, aimed, lies, c_peers }
     }
 }
 
@@ -154,11 +157,13 @@ fn mutants(seeds: u64, first: u64) -> anyhow::Result<ExitCode> {
     let jobs = std::thread::available_parallelism()?.get();
     let hunts = dlm_sim::mutants::hunt(first, seeds, jobs);
     let known = dlm_core::mutants::Mutant::ALL.len();
-    println!("{:28} {:>4} {:>6}  what it broke", "mutant", "item", "seeds");
+    println!("{:28} {:>5} {:>6} {:5}  what it broke", "mutant", "item", "seeds", "");
     for hunt in &hunts {
         let what = hunt.broken.as_deref().unwrap_or("SURVIVED");
         let items: Vec<String> = hunt.mutant.items().iter().map(u32::to_string).collect();
-        println!("{:28} {:>4} {:6}  {what}", hunt.mutant.name(), items.join(","), hunt.seeds);
+        let (name, items, seeds) = (hunt.mutant.name(), items.join(","), hunt.seeds);
+        let aimed = if hunt.aimed { "aimed" } else { "" };
+        println!("{name:28} {items:>5} {seeds:6} {aimed:5}  {what}");
     }
     let caught = hunts.iter().filter(|hunt| hunt.broken.is_some()).count();
     println!("{caught} of {known} caught in {:.1} s", begin.elapsed().as_secs_f64());

@@ -18,6 +18,8 @@ pub struct Hunt {
     pub mutant: Mutant,
     /// Seeds run, the one that broke a promise included.
     pub seeds: u64,
+    /// The one that broke it was of faults that are aimed.
+    pub aimed: bool,
     /// What it broke; `None`: it survived.
     pub broken: Option<String>,
 }
@@ -47,16 +49,19 @@ pub fn hunt(first: u64, seeds: u64, jobs: usize) -> Vec<Hunt> {
 
 fn hunt_one(mutant: Mutant, first: u64, seeds: u64) -> Hunt {
     let fresh = (0..seeds).map(|number| first.wrapping_add(number));
-    for (number, seed) in (1..).zip(RARE.into_iter().chain(fresh)) {
-        let plan = Plan::draw(seed, Shape::default());
+    for (number, seed) in (1_usize..).zip(RARE.into_iter().chain(fresh)) {
+        // By turns any faults, and faults that are aimed.
+        let aimed = number > RARE.len() && number.is_multiple_of(2);
+        let plan = Plan::draw(seed, Shape { aimed, ..Shape::default() });
         let brain: testbed::harness::MakeBrain =
             Box::new(move |setup| Box::new(Core::mutated(setup, mutant)));
         let broken = run(&plan, Story::Silent, brain).broken;
         // The defect's doing alone.
         let sound = || run(&plan, Story::Silent, crate::campaign::real()).broken.is_none();
         if let Some(broken) = broken.filter(|_| sound()) {
-            return Hunt { mutant, seeds: number, broken: Some(broken) };
+            let seeds = u64::try_from(number).unwrap_or(u64::MAX);
+            return Hunt { mutant, seeds, aimed, broken: Some(broken) };
         }
     }
-    Hunt { mutant, seeds, broken: None }
+    Hunt { mutant, seeds, aimed: false, broken: None }
 }

@@ -14,6 +14,8 @@ const LOCK_SALT: u64 = 0x504c_4f43_4b53_2131;
 const C_SALT: u64 = 0x0c0c_0c0c_0c0c_0c0c;
 /// The same for rare faults.
 const RARE_SALT: u64 = 0x5241_5245_5241_5245;
+/// The same for faults that are aimed.
+const AIM_SALT: u64 = 0xa1a1_a1a1_a1a1_a1a1;
 /// Requests for POSIX locks between two faults, at most.
 const ASKS: u64 = 6;
 /// Processes of each node, and files.
@@ -46,6 +48,8 @@ pub struct Shape {
     pub locks: Option<bool>,
     /// Rare faults too: hangs, flapping, loss in one direction, clocks that are set.
     pub rare: Option<bool>,
+    /// Faults at the moment at which they hurt most.
+    pub aimed: bool,
     /// Fence agents lie now and then.
     pub lies: bool,
     /// Some daemons are like the C daemon; needs the feature `mutants`.
@@ -78,6 +82,10 @@ pub struct Plan {
     pub lockspaces: u32,
     /// Everything may take seconds.
     pub wild: bool,
+    /// Everything is done within milliseconds.
+    pub quick: bool,
+    /// Faults are aimed, and nobody who lives may wait for one that is dead when they are over.
+    pub aimed: bool,
     /// Nodes whose daemon is like the C daemon.
     pub c_nodes: Vec<u32>,
     /// Of all daemons.
@@ -106,6 +114,8 @@ impl Plan {
             nodes: shape.nodes.unwrap_or(drawn_nodes),
             lockspaces: shape.lockspaces.unwrap_or(drawn_lockspaces),
             wild,
+            quick: false,
+            aimed: shape.aimed,
             c_nodes: Vec::new(),
             options,
             steps: Vec::new(),
@@ -133,6 +143,9 @@ impl Plan {
         if shape.rare.unwrap_or(rare) {
             plan.options.two_feeds = random.one_in(3);
             plan.draw_rare(&mut random);
+        }
+        if shape.aimed {
+            plan.aim(&mut Random::new(seed ^ AIM_SALT));
         }
         let mut random = Random::new(seed ^ LOCK_SALT);
         let locks = random.one_in(2);
@@ -196,7 +209,7 @@ impl Plan {
     }
 
     /// A node joins twice while another one holds up the barrier: changes that look alike.
-    fn draw_twins(&mut self, node: u32, random: &mut Random) {
+    pub(crate) fn draw_twins(&mut self, node: u32, random: &mut Random) {
         let name = self.any_lockspace(random);
         let other = self.any(random);
         self.add(Fault::Hang(other, random.between(20_000, 60_000)), 0);
@@ -238,7 +251,7 @@ impl Plan {
         }
     }
 
-    fn draw_ask(&self, random: &mut Random) -> Ask {
+    pub(crate) fn draw_ask(&self, random: &mut Random) -> Ask {
         let (one, other) = (random.between(0, LAST_BYTE), random.between(0, LAST_BYTE));
         let mode = if random.one_in(3) { Mode::Read } else { Mode::Write };
         let want = match random.between(0, 9) {
@@ -256,7 +269,7 @@ impl Plan {
         }
     }
 
-    fn add(&mut self, fault: Fault, pause: u64) {
+    pub(crate) fn add(&mut self, fault: Fault, pause: u64) {
         let number = self.steps.len() + 1;
         self.steps.push(Step { number, fault, pause });
     }
@@ -275,7 +288,7 @@ impl Plan {
         }
     }
 
-    fn draw_fault(&self, random: &mut Random) -> Fault {
+    pub(crate) fn draw_fault(&self, random: &mut Random) -> Fault {
         let node = self.any(random);
         let name = if random.one_in(4) { self.any_lockspace(random) } else { lockspace_name(1) };
         match random.between(0, 18) {
@@ -296,12 +309,12 @@ impl Plan {
         }
     }
 
-    fn any_lockspace(&self, random: &mut Random) -> String {
+    pub(crate) fn any_lockspace(&self, random: &mut Random) -> String {
         let number = random.between(1, u64::from(self.lockspaces));
         lockspace_name(u32::try_from(number).unwrap_or(1))
     }
 
-    fn any(&self, random: &mut Random) -> u32 {
+    pub(crate) fn any(&self, random: &mut Random) -> u32 {
         u32::try_from(random.between(1, u64::from(self.nodes))).unwrap_or(1)
     }
 
@@ -315,7 +328,13 @@ impl Plan {
     /// How long things take in its world.
     #[must_use]
     pub const fn pace(&self) -> Pace {
-        if self.wild { Pace::WILD } else { Pace::CALM }
+        if self.quick {
+            Pace::QUICK
+        } else if self.wild {
+            Pace::WILD
+        } else {
+            Pace::CALM
+        }
     }
 
     /// Sets the options of a world that has not begun.
@@ -341,7 +360,13 @@ impl Plan {
             self.seed,
             self.nodes,
             self.lockspaces,
-            if self.wild { "wild" } else { "calm" },
+            if self.quick {
+                "quick"
+            } else if self.wild {
+                "wild"
+            } else {
+                "calm"
+            },
             if self.options.startup_fencing { "on" } else { "off" },
             if self.options.concurrent_fencing { "on" } else { "off" },
             self.options.post_join_delay,
@@ -357,7 +382,7 @@ impl Plan {
 }
 
 /// The first is `ls`.
-fn lockspace_name(number: u32) -> String {
+pub(crate) fn lockspace_name(number: u32) -> String {
     if number <= 1 { "ls".to_owned() } else { format!("ls{number}") }
 }
 

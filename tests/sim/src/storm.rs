@@ -70,8 +70,9 @@ fn storm(plan: &Plan, world: &mut World) -> Result<(), String> {
         world.run_millis(step.pause);
         sound(world)?;
         of_one_mind(world)?;
+        world.held_up().first().map_or(Ok(()), |first| Err(first.clone()))?;
     }
-    calm_down(plan.nodes, world)
+    calm_down(plan, world)
 }
 
 /// Promise 5, where nothing is under way.
@@ -100,13 +101,20 @@ fn is_merged(world: &World, node: u32) -> bool {
 }
 
 /// The faults end: everything heals, whoever is dead is switched on again, and all must run in the end.
-fn calm_down(nodes: u32, world: &mut World) -> Result<(), String> {
+fn calm_down(plan: &Plan, world: &mut World) -> Result<(), String> {
+    let nodes = plan.nodes;
     world.set_pace(Pace::CALM);
     world.heal();
     world.repair_fencing();
     (1..=nodes).for_each(|node| world.stops_take(node, None));
     rest(world)?;
-    if (1..=nodes).any(|node| is_merged(world, node)) {
+    let merged = (1..=nodes).any(|node| is_merged(world, node));
+    // Fencing succeeds now, so that nobody who lives waits for one that is dead. Without start-up fencing only an operator's word
+    // may help.
+    if plan.aimed && !merged && plan.options.startup_fencing {
+        world.complaints().first().map_or(Ok(()), |first| Err(format!("promise 6: {first}")))?;
+    }
+    if merged {
         // Nobody may decide which part goes on: the operator switches all of it off, as the manual says.
         (1..=nodes).for_each(|node| world.crash(node));
     }

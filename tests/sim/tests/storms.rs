@@ -18,6 +18,7 @@ const PLAIN: Shape = Shape {
     lockspaces: None,
     locks: Some(false),
     rare: Some(false),
+    aimed: false,
     lies: false,
     c_peers: false,
 };

@@ -10,6 +10,8 @@ pub enum Behaviour {
     Works,
     /// The agent reports failure with this exit status; the victim keeps its power.
     Fails(i32),
+    /// The agent cannot be started.
+    Missing,
     /// The agent never ends.
     Hangs,
     /// The agent reports success; the victim keeps its power.

@@ -77,6 +77,14 @@ impl Lockspace {
             self.with_plocks(world, out, |plocks, voice, out| plocks.data(from, &less, voice, out));
             return;
         }
+        if world.mutated(Mutant::KeepAbortedTransfer) {
+            let continues = self.plocks.resources.contains(data.number);
+            let again = PlocksData { continues, ..data.clone() };
+            self.with_plocks(world, out, |plocks, voice, out| {
+                plocks.data(from, &again, voice, out);
+            });
+            return;
+        }
         self.with_plocks(world, out, |plocks, voice, out| plocks.data(from, data, voice, out));
     }
 
@@ -139,6 +147,7 @@ impl Lockspace {
             joined,
             ours: ours.collect(),
             agreed: agreed(change.members.values().map(|member| member.word)),
+            mutation: world.daemons.mutation,
         };
         self.with_plocks(world, out, |plocks, voice, out| plocks.barrier(&barrier, voice, out));
     }

@@ -705,7 +705,8 @@ impl Node {
             },
         };
         let started_count = self.started_count;
-        let barrier = Barrier { change: &change, started_count, joined, ours, agreed };
+        let mutation = crate::mutants::Mutation::default();
+        let barrier = Barrier { change: &change, started_count, joined, ours, agreed, mutation };
         self.plocks.barrier(&barrier, voice, out);
         self.started_count += 1;
         self.started = Some(change);

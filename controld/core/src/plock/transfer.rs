@@ -11,6 +11,7 @@
 
 use crate::change::Change;
 use crate::message::{ChangeCounts, Message, PlocksDone, START_HAVEPLOCK};
+use crate::mutants::{Mutant, Mutation};
 use crate::out::Out;
 use crate::plock::agreement::Agreed;
 use crate::plock::resource::Lock;
@@ -131,6 +132,7 @@ pub(crate) struct Barrier<'a> {
     pub(crate) ours: BTreeSet<NodeId>,
     /// What all of them do from here on.
     pub(crate) agreed: Agreed,
+    pub(crate) mutation: Mutation,
 }
 
 impl Plocks {
@@ -182,7 +184,9 @@ impl Plocks {
         let mistrust =
             (!barrier.joined && !barrier.ours.contains(&holder)).then_some(Mistrust::NobodyJoined);
         let member = barrier.change.members.get(&holder);
-        self.resources.clear();
+        if !barrier.mutation.has(Mutant::KeepAbortedTransfer) {
+            self.resources.clear();
+        }
         self.progress = Progress::Receiving(Incoming {
             from: holder,
             seq: member.and_then(|member| member.again.or(member.start)).unwrap_or_default(),
@@ -209,7 +213,8 @@ impl Plocks {
     /// after an earlier barrier may have died (defect 4).
     fn send_all(&mut self, barrier: &Barrier<'_>, voice: &Voice<'_>, out: &mut Out<'_>) {
         let change = barrier.change;
-        let needing = change.members.iter().filter(|(_, member)| !member.has_plocks);
+        let nobody = !barrier.joined && barrier.mutation.has(Mutant::SendOnlyToJoiners);
+        let needing = change.members.iter().filter(|(_, member)| !member.has_plocks && !nobody);
         self.outgoing = Outgoing {
             seq: change.seq,
             needing: needing.map(|(node, _)| *node).collect(),

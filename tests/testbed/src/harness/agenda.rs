@@ -127,6 +127,22 @@ impl Pace {
         recovery: (1, 3000),
     };
 
+    /// Machines and agents that are done within milliseconds: much happens within one second.
+    pub const QUICK: Self = Self {
+        usual: (0, 5),
+        slow_one_in: 12,
+        slow: (10, 700),
+        write: (0, 5),
+        stop: (1, 20),
+        long_stop_one_in: 50,
+        long_stop: (100, 1000),
+        token: (20, 200),
+        merge: (5, 100),
+        boot: (5, 100),
+        agent: (5, 200),
+        recovery: (1, 20),
+    };
+
     /// Nanoseconds drawn from a range of milliseconds.
     pub(super) fn draw(range: (u64, u64), random: &mut Random) -> u64 {
         random.between(range.0 * MILLI, range.1 * MILLI)

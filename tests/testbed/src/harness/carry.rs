@@ -30,7 +30,10 @@ impl World {
                 let delay = self.hop();
                 self.after(delay, Action::Kick { from: id, target, tries: 0 });
             }
-            Effect::AnswerShutdown { allow } => self.tell(|| format!("{id} -> shutdown {allow}")),
+            Effect::AnswerShutdown { allow } => {
+                self.tell(|| format!("{id} -> shutdown {allow}"));
+                self.check_shutdown(id, allow);
+            }
             Effect::Kernel { token, lane, write } => self.begin_write(id, token, lane, write),
             Effect::RunAgent { token, victim, device, .. } => {
                 self.run_agent(id, token, victim, device.name);
@@ -130,7 +133,13 @@ impl World {
         let Some(daemon) = self.daemon_mut(id) else { return };
         daemon.agents.insert(token, (victim, now));
         let epoch = daemon.epoch;
-        if behaviour != Behaviour::Hangs {
+        if behaviour == Behaviour::Missing {
+            /// ENOENT of errno(3).
+            const ENOENT: i32 = 2;
+            daemon.agents.remove(&token);
+            let outcome = AgentOutcome::NotStarted(ENOENT);
+            self.local(id, Event::AgentDone { token, outcome, output: String::new() });
+        } else if behaviour != Behaviour::Hangs {
             let delay = super::Pace::draw(self.pace.agent, &mut self.random);
             let node = id;
             let end = Action::AgentEnd { node, boot, epoch, token, victim, device, behaviour };

@@ -89,6 +89,7 @@ impl World {
             failures_in_row: self.failures_in_row.clone(),
             failed_starts: self.failed_starts.clone(),
             hung: self.hung.clone(),
+            failed_attempts: self.failed_attempts.clone(),
             wall: self.wall.clone(),
             last_epoch: self.last_epoch,
             last_instance: self.last_instance,

@@ -194,6 +194,11 @@ impl World {
         self.daemon_gone(node(number));
     }
 
+    /// Somebody asks corosync to shut down on this node, and corosync asks its daemon.
+    pub fn shut_corosync(&mut self, number: u32) {
+        self.local(node(number), Event::ShutdownQuestion);
+    }
+
     /// SIGTERM for a daemon.
     pub fn terminate(&mut self, number: u32) {
         self.local(node(number), Event::Terminate);
@@ -367,7 +372,7 @@ impl World {
                 0
             }
             Behaviour::Fails(status) => status,
-            Behaviour::Hangs => return,
+            Behaviour::Hangs | Behaviour::Missing => return,
         };
         self.tell(|| format!("{id} agent for {victim} ends: {status}"));
         if !orphan {

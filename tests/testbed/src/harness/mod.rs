@@ -14,6 +14,7 @@ mod lanes;
 #[cfg(feature = "live")]
 mod live;
 mod locks;
+mod looks;
 mod node;
 mod promises;
 mod recovery;
@@ -99,6 +100,8 @@ pub struct World {
     failed_starts: BTreeMap<(NodeId, LockspaceName), (KernelStart, BTreeMap<NodeId, u64>)>,
     /// Daemons that do nothing until this moment, nanoseconds.
     hung: BTreeMap<NodeId, u64>,
+    /// When the last attempts of a node to fence another one failed, nanoseconds.
+    failed_attempts: BTreeMap<(NodeId, NodeId), Vec<u64>>,
     /// How far the wall clock of a node is off, seconds.
     wall: BTreeMap<NodeId, i64>,
     last_epoch: u64,
@@ -180,6 +183,7 @@ impl World {
             failures_in_row: BTreeMap::new(),
             failed_starts: BTreeMap::new(),
             hung: BTreeMap::new(),
+            failed_attempts: BTreeMap::new(),
             wall: BTreeMap::new(),
             last_epoch: 0,
             last_instance: 0,

@@ -128,6 +128,9 @@ impl World {
         if packet.sender != id || packet.global_id != group.global_id() {
             self.broken_by(id, format!("{id}: header names another sender or group: {packet:?}"));
         }
+        if let Message::FenceResult(done) = &packet.message {
+            self.check_pauses(id, done);
+        }
         if let Message::FenceResult(done) = &packet.message
             && done.result == 0
             && self.foreign.contains(&id)

@@ -67,6 +67,12 @@ impl World {
         condition(self)
     }
 
+    /// Step until the condition holds, or this much virtual time has passed.
+    pub fn await_millis(&mut self, condition: impl Fn(&Self) -> bool, millis: u64) {
+        let end = self.now + millis * (SECOND / 1000);
+        while self.now < end && !condition(self) && self.step() {}
+    }
+
     /// Let this much virtual time pass.
     pub fn run_millis(&mut self, millis: u64) {
         let end = self.now + millis * (SECOND / 1000);

@@ -91,6 +91,7 @@ fn behaviour(word: &str) -> Option<Behaviour> {
     Some(match word {
         "works" => Behaviour::Works,
         "fails" => Behaviour::Fails(1),
+        "missing" => Behaviour::Missing,
         "hangs" => Behaviour::Hangs,
         "lies" => Behaviour::Lies,
         _ => return None,

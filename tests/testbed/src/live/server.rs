@@ -290,6 +290,8 @@ impl Server {
             }
             Behaviour::Lies => 0,
             Behaviour::Fails(status) => status,
+            // As a shell says it of a program that is not there.
+            Behaviour::Missing => 127,
             Behaviour::Hangs => return,
         };
         self.record.add(agent.node, What::AgentAnswered(agent.victim, status));

@@ -1,0 +1,96 @@
+//! Faults at the moment at which they hurt most: what draws of any fault at any time meet once in ten thousand runs.
+
+use crate::fault::Fault;
+use crate::plan::{Plan, lockspace_name};
+use testbed::random::Random;
+
+/// Scenes of a plan.
+const SCENES: u64 = 4;
+
+impl Plan {
+    /// Scenes instead of any faults, with a few of those in between.
+    pub(crate) fn aim(&mut self, random: &mut Random) {
+        self.steps.retain(|step| matches!(step.fault, Fault::Join(..)) && step.pause == 0);
+        self.quick = random.one_in(3);
+        for node in 1..=self.nodes {
+            self.add(Fault::Join(node, lockspace_name(1)), 0);
+        }
+        self.wait(random, 30_000);
+        for _ in 0..SCENES {
+            self.draw_scene(random);
+            if random.one_in(2) {
+                let fault = self.draw_fault(random);
+                self.add(fault, random.between(0, 5_000));
+            }
+        }
+    }
+
+    fn wait(&mut self, random: &mut Random, millis: u64) {
+        if let Some(last) = self.steps.last_mut() {
+            last.pause = random.between(0, millis);
+        }
+    }
+
+    fn draw_scene(&mut self, random: &mut Random) {
+        let node = self.any(random);
+        match random.between(0, 8) {
+            0 | 1 => self.draw_transfer(node, random),
+            2 => self.draw_twins(node, random),
+            3 | 4 => self.draw_quick_return(node, random),
+            5 => self.draw_meeting(node, random),
+            6 => self.draw_actors(node, random),
+            7 => {
+                self.add(Fault::AgentMissing(node), 0);
+                self.add(Fault::Crash(node), random.between(0, 30_000));
+            }
+            _ => self.add(Fault::ShutCorosync(node), random.between(0, 5_000)),
+        }
+    }
+
+    /// Whoever sends POSIX locks to a joiner dies of it, twice perhaps; locks are asked for meanwhile.
+    fn draw_transfer(&mut self, node: u32, random: &mut Random) {
+        self.add(Fault::Reset(node), random.between(0, 20_000));
+        for _ in 0..random.between(2, 8) {
+            let ask = self.draw_ask(random);
+            self.add(Fault::Lock(ask), random.between(0, 500));
+        }
+        self.add(Fault::Join(node, lockspace_name(1)), 0);
+        for _ in 0..random.between(1, 2) {
+            self.add(Fault::SenderDies(random.between(0, 30)), 0);
+        }
+        self.wait(random, 10_000);
+    }
+
+    /// A node is fenced, comes back at once, and is lost again before the second is over.
+    fn draw_quick_return(&mut self, node: u32, random: &mut Random) {
+        for _ in 0..random.between(2, 5) {
+            self.add(Fault::Cut(vec![node]), random.between(100, 1_500));
+            self.add(Fault::Heal, 0);
+            self.add(Fault::Boot(node), random.between(0, 300));
+            self.add(Fault::Join(node, lockspace_name(1)), random.between(0, 600));
+        }
+        self.add(Fault::Cut(vec![node]), random.between(0, 3_000));
+        self.add(Fault::Heal, random.between(0, 3_000));
+    }
+
+    /// A node begins anew beyond a cut, and wants what runs on this side; then they meet.
+    fn draw_meeting(&mut self, node: u32, random: &mut Random) {
+        self.add(Fault::Cut(vec![node]), random.between(0, 3_000));
+        self.add(Fault::Reset(node), random.between(0, 30_000));
+        self.add(Fault::Join(node, lockspace_name(1)), random.between(0, 20_000));
+        self.add(Fault::Heal, random.between(0, 3_000));
+    }
+
+    /// A node dies, agents for it fail or hang, and so do those who run them.
+    fn draw_actors(&mut self, node: u32, random: &mut Random) {
+        for _ in 0..random.between(1, 3) {
+            let hangs = random.one_in(3);
+            self.add(if hangs { Fault::AgentHangs(node) } else { Fault::AgentFails(node) }, 0);
+        }
+        self.add(Fault::Crash(node), random.between(0, 20_000));
+        let other = self.any(random);
+        self.add(Fault::Crash(other), random.between(0, 20_000));
+        let third = self.any(random);
+        self.add(Fault::Boot(third), random.between(0, 5_000));
+    }
+}
