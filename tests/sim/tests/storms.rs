@@ -141,6 +141,15 @@ fn the_onlooker_knows_who_could_know_what() {
     }
 }
 
+/// Who sends POSIX locks dies of it, and the joiner has no quorum: what nobody uses is not given up again and again until the rest
+/// of the locks comes.
+#[test]
+fn half_a_transfer_gives_up_nothing() {
+    for seed in [1609, 1671] {
+        storms(seed..seed + 1, Shape { aimed: true, ..Shape::default() });
+    }
+}
+
 #[test]
 fn a_seed_tells_the_same_story_twice() {
     let plan = Plan::draw(5, Shape::default());

@@ -306,6 +306,11 @@ impl Plocks {
             return;
         }
         self.drops.due = None;
+        // What is said meanwhile is carried out at the end of the transfer: said again and again until then, it would be a storm. All
+        // is looked at anew then.
+        if !self.is_synchronised() {
+            return;
+        }
         if self.yielding {
             self.look_at_all_later(voice, now);
             return;
