@@ -249,8 +249,9 @@ pub struct Segment<'a> {
 }
 
 impl<'a> Segment<'a> {
-    #[cfg(test)]
-    pub(crate) const fn body(&self) -> &'a [u8] {
+    /// Its bytes, as they are behind the checksum.
+    #[must_use]
+    pub const fn body(&self) -> &'a [u8] {
         self.body
     }
 
@@ -281,7 +282,9 @@ pub fn fuzz_recording(bytes: &[u8]) {
         let segments = Recording::read(file).map(|recording| recording.segments);
         for segment in segments.unwrap_or_default() {
             if let Ok(mut replay) = segment.replay() {
-                while let Ok(Some(_)) = replay.next_step() {}
+                while let Ok(Some(step)) = replay.next_step() {
+                    replay.take(step);
+                }
             }
         }
     }

@@ -14,6 +14,7 @@ use dlm_core::options::{Device, DynamicOptions, FenceDevices, Setup, Switch};
 use dlm_core::plock::{Mode, Op, PlockInfo};
 use dlm_core::run::{RunEffect, RunEvent, RunUuid, Then};
 use dlm_core::types::{Group, Instant, LockspaceName, NodeId, Now, RingId, Slot, WallSeconds};
+use dlm_recording::{Capacity, Reason, Recorder};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use testbed::harness::{default_fixed, lockspace, node};
 
@@ -24,6 +25,8 @@ const US: u32 = 1;
 const STEPS: u32 = 400;
 /// Effects of one step, apart from those that a long queue of locks explains.
 const EFFECTS_MAX: usize = 4000;
+/// Room for a few segments of a script.
+const RECORDING: Capacity = Capacity::bytes(64 * 1024);
 /// Deadlines in a row that may find the next one at the same time.
 const SPIN: u32 = 100;
 
@@ -32,7 +35,7 @@ const SPIN: u32 = 100;
 /// # Panics
 /// When the core does what it must never do.
 pub fn fuzz_core(bytes: &[u8]) {
-    std::hint::black_box(played(bytes).core.snapshot());
+    std::hint::black_box(played(bytes, None).core.snapshot());
 }
 
 /// So many times the script has a lockspace started.
@@ -41,12 +44,26 @@ pub fn fuzz_core(bytes: &[u8]) {
 /// When the core does what it must never do.
 #[must_use]
 pub fn starts_of(bytes: &[u8]) -> u32 {
-    played(bytes).starts
+    played(bytes, None).starts
 }
 
-fn played(bytes: &[u8]) -> Run {
+/// What the flight recorder keeps of a script.
+///
+/// # Panics
+/// When the core does what it must never do.
+#[must_use]
+pub fn recording_of(bytes: &[u8]) -> Vec<u8> {
+    let run = played(bytes, Some(Recorder::new(RECORDING)));
+    run.recorder
+        .as_ref()
+        .map(|recorder| recorder.save(run.now(), Reason::Asked))
+        .unwrap_or_default()
+}
+
+fn played(bytes: &[u8], recorder: Option<Recorder>) -> Run {
     let mut script = Bytes(bytes);
     let mut run = Run::new(script.byte());
+    run.recorder = recorder;
     run.step(Event::Begin);
     for _ in 0..STEPS {
         if run.ended || script.0.is_empty() {
@@ -118,6 +135,7 @@ struct Seen {
 
 struct Run {
     core: Core,
+    recorder: Option<Recorder>,
     now: u64,
     ended: bool,
     writes: BTreeMap<Lane, (Token, KernelWrite)>,
@@ -164,6 +182,7 @@ impl Run {
         };
         Self {
             core: Core::new(setup),
+            recorder: None,
             now: 1_000_000_000,
             ended: false,
             writes: BTreeMap::new(),
@@ -422,17 +441,27 @@ impl Run {
 
     fn step(&mut self, event: Event) {
         self.observe(&event);
-        let now = Now {
-            mono: Instant::from_nanos(self.now),
-            wall: WallSeconds(1_700_000_000 + self.now / 1_000_000_000),
-        };
+        let now = self.now();
         let mut effects = Vec::new();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.begin(now, &event, &self.core);
+        }
         self.core.step(now, event, &mut effects);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.end(&effects);
+        }
         assert!(!self.ended || effects.is_empty(), "after its end: {effects:?}");
         let bound = EFFECTS_MAX + 8 * self.locks;
         assert!(effects.len() <= bound, "{} effects of one step", effects.len());
         for effect in effects {
             self.check(effect);
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            mono: Instant::from_nanos(self.now),
+            wall: WallSeconds(1_700_000_000 + self.now / 1_000_000_000),
         }
     }
 

@@ -8,7 +8,7 @@
 mod core_script;
 pub mod seeds;
 
-pub use core_script::{fuzz_core, starts_of};
+pub use core_script::{fuzz_core, recording_of, starts_of};
 
 /// One function that is fuzzed.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "uevent", run: controld::kernel::uevent::fuzz_uevent },
     Target { name: "plockdev", run: controld::kernel::plockdev::fuzz_record },
     Target { name: "kmsg", run: controld::kernel::kmsg::fuzz_kmsg },
+    Target { name: "recording", run: dlm_recording::fuzz_recording },
 ];
 
 /// Give an input to the target of this name.

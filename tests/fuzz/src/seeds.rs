@@ -1,6 +1,7 @@
 //! Inputs to begin with: what the C daemon was seen to say and to be asked, what the kernel was seen to say, scripts that
 //! lead a core through a life.
 
+use dlm_recording::Recording;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -30,6 +31,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             b"offline@/fs/gfs2/c:fs\0ACTION=offline\0DEVPATH=/fs/gfs2/c:fs\0SUBSYSTEM=gfs2\0LOCKTABLE=c:fs\0LOCKPROTO=lock_dlm\0SEQNUM=9\0".to_vec(),
         ],
         "plockdev" => records(),
+        "recording" => recordings(),
         "kmsg" => vec![
             b"6,1234,5678901,-;dlm: fs: generation 3 slots 2 1:1 2:3\n".to_vec(),
             b"6,1,2,-;dlm: a\\x20b: generation 1 slots 1 1:7\n SUBSYSTEM=dlm\n".to_vec(),
@@ -95,6 +97,18 @@ fn records() -> Vec<Vec<u8>> {
             _ => None,
         });
     plock.map(|info| controld::kernel::plockdev::encode(&info).to_vec()).collect()
+}
+
+/// What the flight recorder keeps of the scripts for `core`: files, and of each its segments.
+fn recordings() -> Vec<Vec<u8>> {
+    let files: Vec<Vec<u8>> = lives().iter().map(|script| crate::recording_of(script)).collect();
+    let mut found = Vec::new();
+    for file in &files {
+        let segments = Recording::read(file).map(|recording| recording.segments);
+        found.extend(segments.unwrap_or_default().iter().map(|segment| segment.body().to_vec()));
+    }
+    found.extend(files);
+    found
 }
 
 /// Instructions of `core_script` that lead a core from its start into a lockspace with others, through a failure, and out.
