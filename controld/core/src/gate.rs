@@ -110,7 +110,8 @@ impl Lockspace {
         if daemon.victim.needs_fencing() {
             return false;
         }
-        if daemon.membership == (Membership::Gone { ended: Ended::Left }) {
+        // Its daemon has left in order, or was never heard of, and yet it has run this lockspace: nobody else fences it.
+        if let Membership::Gone { ended: Ended::Left | Ended::Unheard } = daemon.membership {
             let members: Vec<NodeId> = self.newest_members();
             world.daemons.demand_fencing(node, &members, out);
             return false;

@@ -107,6 +107,8 @@ pub(crate) enum Ended {
     Settled,
     /// In order.
     Left,
+    /// By failure, before its PROTOCOL came: it had none for us, but lockspaces may have heard of it.
+    Unheard,
     /// By failure.
     Failed,
 }
@@ -292,6 +294,7 @@ impl Daemons {
         let pending = entry.victim.needs_fencing();
         entry.membership = Membership::Gone {
             ended: match (was_clean, reason.is_failure()) {
+                (false, true) if was == Membership::Silent => Ended::Unheard,
                 (false, _) => Ended::Settled,
                 (true, false) => Ended::Left,
                 (true, true) => Ended::Failed,

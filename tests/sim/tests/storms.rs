@@ -150,6 +150,15 @@ fn half_a_transfer_gives_up_nothing() {
     }
 }
 
+/// A node that is fast in all else is slow to be heard among the daemons: it has run the lockspace when it is lost, and its PROTOCOL
+/// has not come.
+#[test]
+fn who_has_run_is_fenced_though_its_daemon_was_never_heard() {
+    for seed in [2455, 4303, 6086] {
+        storms(seed..seed + 1, Shape { aimed: true, ..Shape::default() });
+    }
+}
+
 #[test]
 fn a_seed_tells_the_same_story_twice() {
     let plan = Plan::draw(5, Shape::default());

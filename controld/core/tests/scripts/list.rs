@@ -73,6 +73,7 @@ scripts! {
     start_with_a_member_of_a_former_life_is_dropped
     old_member_that_never_spoke_to_us_is_a_victim
     newcomer_that_never_spoke_is_no_victim
+    member_whose_protocol_never_came_is_fenced
     actor_that_went_and_came_back_is_no_actor
     nack_from_before_our_time_voids_no_later_start
     start_never_goes_to_an_older_change_than_the_one_before
