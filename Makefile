@@ -70,9 +70,9 @@ mutants: ## deliberate defects of the core: the simulator has to find each of th
 scale: ## what a death and a join cost on 3 to 128 nodes with 1 to 1000 lockspaces, as a table with its growth
 	@$(CARGO) run --quiet --release --locked -p dlm-sim -- scale
 
-model: ## all interleavings of small clusters under a few faults: NODES=2 FAULTS=crash,cut names one, QUICK=1 takes seconds
+model: ## all interleavings of small clusters under a few faults: NODES=2 FAULTS=crash,cut QUEUES=1 DEPTH= names one, QUICK=1 takes seconds
 	@$(CARGO) build --quiet --release --locked -p dlm-model
-	@$(RELEASE)/dlm-model $(if $(FAULTS),--faults '$(FAULTS)' $(if $(NODES),--nodes '$(NODES)'),$(if $(QUICK),--quick))
+	@$(RELEASE)/dlm-model $(if $(FAULTS),--faults '$(FAULTS)' $(if $(NODES),--nodes '$(NODES)') $(if $(QUEUES),--queues) $(if $(DEPTH),--depth '$(DEPTH)'),$(if $(QUICK),--quick))
 
 fuzz: ## libFuzzer on everything that reads foreign bytes: SECONDS=60 for each target, TARGETS='wire core' (needs cargo-fuzz)
 	@tests/fuzz/run '$(or $(SECONDS),60)' $(TARGETS)

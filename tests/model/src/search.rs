@@ -11,6 +11,8 @@ pub struct Bounds {
     pub states: usize,
     /// Time.
     pub time: Duration,
+    /// Steps on one way; `None`: as many as there are. All that fewer steps lead to is seen, and nothing else.
+    pub depth: Option<usize>,
 }
 
 /// What a search has found.
@@ -24,8 +26,10 @@ pub struct Found {
     pub depth: usize,
     /// States in which all is well.
     pub well: usize,
-    /// No bound was reached.
+    /// No bound was reached but that of depth.
     pub complete: bool,
+    /// The bound of depth was reached.
+    pub cut_off: bool,
     /// A promise that was broken, or a state without a way back, with the steps that lead there.
     pub broken: Option<(String, Vec<Step>)>,
 }
@@ -49,7 +53,8 @@ struct Open {
 struct Search {
     bounds: Bounds,
     begin: Instant,
-    numbers: HashMap<u128, u32>,
+    /// The number of each state, and the shortest way on which it has been looked at.
+    numbers: HashMap<u128, (u32, usize)>,
     seen: Vec<Seen>,
     /// Steps without a fault.
     onward: Vec<(u32, u32)>,
@@ -108,17 +113,27 @@ impl Search {
     /// The number of a state; one that is new is looked at next.
     fn enter(&mut self, mut state: State, parent: u32, step: usize, way: &mut Vec<Open>) -> u32 {
         let fingerprint = state.fingerprint();
-        if let Some(number) = self.numbers.get(&fingerprint) {
-            return *number;
-        }
-        let number = u32::try_from(self.seen.len()).expect("fewer states than numbers");
-        self.numbers.insert(fingerprint, number);
-        let step = u16::try_from(step).expect("fewer steps than numbers");
-        self.seen.push(Seen { parent, step, well: state.is_well() });
-        if let Some(why) = state.broken() {
-            self.found.broken = Some((why.to_owned(), vec![]));
-        }
-        let steps = state.steps();
+        let length = way.len();
+        let number = match self.numbers.get(&fingerprint) {
+            // With a bound of depth, a shorter way leads further.
+            Some((number, before)) if self.bounds.depth.is_none() || *before <= length => {
+                return *number;
+            }
+            Some((number, _)) => *number,
+            None => {
+                let number = u32::try_from(self.seen.len()).expect("fewer states than numbers");
+                let step = u16::try_from(step).expect("fewer steps than numbers");
+                self.seen.push(Seen { parent, step, well: state.is_well() });
+                if let Some(why) = state.broken() {
+                    self.found.broken = Some((why.to_owned(), vec![]));
+                }
+                number
+            }
+        };
+        self.numbers.insert(fingerprint, (number, length));
+        let deepest = self.bounds.depth.is_some_and(|depth| length >= depth);
+        let steps = if deepest { Vec::new() } else { state.steps() };
+        self.found.cut_off |= deepest;
         way.push(Open { state, number, steps, next: 0 });
         self.found.depth = self.found.depth.max(way.len());
         number
@@ -133,6 +148,7 @@ impl Search {
             let last = u32::try_from(self.seen.len() - 1).expect("fewer states than numbers");
             *steps = way_to(&self.seen, last, first);
         } else if self.found.complete
+            && !self.found.cut_off
             && let Some(lost) = self.without_way_back()
         {
             let steps = way_to(&self.seen, lost, first);

@@ -81,10 +81,20 @@ impl fmt::Display for Step {
     }
 }
 
+/// What one step of the bus is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grain {
+    /// One event is handed over, one message ordered.
+    Event,
+    /// All that waits in one queue.
+    Queue,
+}
+
 /// A state.
 pub struct State {
     world: World,
     nodes: u32,
+    grain: Grain,
     /// Faults that may still happen, sorted.
     faults: Vec<Fault>,
 }
@@ -94,7 +104,12 @@ impl State {
     ///
     /// # Errors
     /// The lockspace does not come to run.
-    pub fn begin(nodes: u32, faults: &[Fault], brains: MakeBrain) -> Result<Self, String> {
+    pub fn begin(
+        nodes: u32,
+        faults: &[Fault],
+        grain: Grain,
+        brains: MakeBrain,
+    ) -> Result<Self, String> {
         let mut world = World::with_brains(1, nodes, brains);
         // Locks would make more states and no other decisions about members.
         world.set_options(|fixed, _| fixed.plock = Switch::Off);
@@ -107,13 +122,14 @@ impl State {
         world.be_silent();
         let mut faults = faults.to_vec();
         faults.sort_unstable();
-        Ok(Self { world, nodes, faults })
+        Ok(Self { world, nodes, grain, faults })
     }
 
     /// A copy.
     #[must_use]
     pub fn fork(&self) -> Option<Self> {
-        Some(Self { world: self.world.fork()?, nodes: self.nodes, faults: self.faults.clone() })
+        let world = self.world.fork()?;
+        Some(Self { world, nodes: self.nodes, grain: self.grain, faults: self.faults.clone() })
     }
 
     /// Keep the story from here on.
@@ -203,7 +219,10 @@ impl State {
     /// Take a step.
     pub fn take(&mut self, step: &Step) {
         match step {
-            Step::Onward(choice) => self.world.choose(choice),
+            Step::Onward(choice) => match self.grain {
+                Grain::Event => self.world.choose(choice),
+                Grain::Queue => self.world.choose_whole_queue(choice),
+            },
             Step::Fault { fault, node, chance } => {
                 if let Some(place) = self.faults.iter().position(|other| other == fault) {
                     self.faults.remove(place);

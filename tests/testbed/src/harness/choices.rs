@@ -142,6 +142,16 @@ impl World {
         choices
     }
 
+    /// Let it happen, and all that waits in the same queue behind it: a daemon reads a connection until it is empty.
+    pub fn choose_whole_queue(&mut self, choice: &Choice) {
+        self.choose(choice);
+        if let Choice::Bus(news) = choice {
+            while self.violations.is_empty() && self.bus.waiting().contains(news) {
+                self.choose(choice);
+            }
+        }
+    }
+
     /// Let it happen.
     pub fn choose(&mut self, choice: &Choice) {
         self.random = Random::new(0);
