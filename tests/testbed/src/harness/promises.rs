@@ -382,35 +382,4 @@ impl World {
     pub(super) fn check_fail_stop(&mut self, id: NodeId, why: &str) {
         self.broken_by(id, format!("{id} gives up: {why}"));
     }
-
-    /// Promise 6 for a settled world: what keeps each lockspace that is wanted on a node with a daemon and quorum
-    /// from running there with exactly the members it should have.
-    #[must_use]
-    pub fn complaints(&self) -> Vec<String> {
-        self.wants.iter().filter_map(|(id, name)| self.complaint(*id, name)).collect()
-    }
-
-    fn complaint(&self, id: NodeId, name: &LockspaceName) -> Option<String> {
-        let daemon = self.daemon(id)?;
-        let component = self.bus.reachable(id);
-        if !self.bus.is_up(id) || !self.bus.is_quorate(id, component.len()) {
-            return None;
-        }
-        let wanted: BTreeSet<NodeId> = component
-            .into_iter()
-            .filter(|node| self.wants.contains(&(*node, name.clone())))
-            .collect();
-        let lockspace = self.nodes.get(&id).and_then(|host| host.kernel.lockspace(name));
-        let members: BTreeSet<NodeId> =
-            lockspace.map(|l| l.members.keys().copied().collect()).unwrap_or_default();
-        if lockspace.is_some_and(crate::kernel::Lockspace::is_settled) && members == wanted {
-            return None;
-        }
-        let state = lockspace.map(|l| (l.run, l.creating, l.recovering));
-        let snapshot = daemon.brain.snapshot();
-        let wait = snapshot.lockspaces.iter().find(|l| l.name == *name).map(|l| l.wait.clone());
-        Some(format!(
-            "{id}: {name} is {state:?} with {members:?} instead of {wanted:?}; waits for {wait:?}"
-        ))
-    }
 }
