@@ -23,8 +23,11 @@ pub(crate) const FEATURE_RELEASE_RECOVER: u32 = 1;
 pub(crate) const FEATURE_WITHDRAW: u32 = 2;
 /// We understand CANCEL of a waiting POSIX lock.
 pub(crate) const FEATURE_CANCEL: u32 = 4;
+/// We understand PLOCKS_BATCH.
+pub(crate) const FEATURE_PLOCKS_BATCH: u32 = 8;
 /// All extensions of ours.
-const FEATURES: u32 = FEATURE_RELEASE_RECOVER | FEATURE_WITHDRAW | FEATURE_CANCEL;
+const FEATURES: u32 =
+    FEATURE_RELEASE_RECOVER | FEATURE_WITHDRAW | FEATURE_CANCEL | FEATURE_PLOCKS_BATCH;
 
 /// The protocol in use; never changes in a daemon's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -60,6 +60,8 @@ mod kind {
     pub(super) const RELEASE_RECOVER: u16 = 19;
     /// Ours, far from what upstream may number next; never sent where a C daemon would see it.
     pub(super) const WITHDRAW: u16 = 1001;
+    /// Ours: what several PLOCKS_DATA would bring; never sent where a C daemon would see it.
+    pub(super) const PLOCKS_BATCH: u16 = 1002;
 }
 
 /// A part of a message, for errors.
@@ -73,7 +75,7 @@ pub enum Part {
     Start,
     /// The record of a message about a POSIX lock.
     Plock,
-    /// The body of a PLOCKS_DATA message.
+    /// The body of a PLOCKS_DATA or PLOCKS_BATCH message.
     PlocksData,
     /// The body of a PLOCKS_DONE message.
     PlocksDone,
@@ -201,6 +203,7 @@ pub fn decode(bytes: &[u8]) -> Result<Packet, DecodeError> {
         kind::PLOCK_SYNC_LOCK => Message::PlockSyncLock(plock::decode_info(body)?),
         kind::PLOCK_SYNC_WAITER => Message::PlockSyncWaiter(plock::decode_info(body)?),
         kind::PLOCKS_DATA => Message::PlocksData(plock::decode_data(words, body)?),
+        kind::PLOCKS_BATCH => Message::PlocksData(plock::decode_batch(words, body)?),
         kind::PLOCKS_DONE => Message::PlocksDone(start::decode_plocks_done(words, body)?),
         kind::FENCE_RESULT => Message::FenceResult(fence::decode_result(body)?),
         kind::FENCE_CLEAR => Message::FenceClear(fence::decode_clear(body)?),
@@ -255,7 +258,10 @@ fn kind_and_words(message: &Message) -> (u16, [u32; 3]) {
         Message::PlockDrop { .. } => (kind::PLOCK_DROP, [0; 3]),
         Message::PlockSyncLock(_) => (kind::PLOCK_SYNC_LOCK, [0; 3]),
         Message::PlockSyncWaiter(_) => (kind::PLOCK_SYNC_WAITER, [0; 3]),
-        Message::PlocksData(data) => (kind::PLOCKS_DATA, [0, data.seq.get(), 0]),
+        Message::PlocksData(data) => match data.parts.as_slice() {
+            [_] => (kind::PLOCKS_DATA, [0, data.seq.get(), 0]),
+            parts => (kind::PLOCKS_BATCH, [0, data.seq.get(), plock::count(parts)]),
+        },
         Message::PlocksDone(done) => {
             (kind::PLOCKS_DONE, [done.flags, done.seq.get(), done.data_count])
         }

@@ -2,7 +2,7 @@
 //! and PLOCKS_DATA (type 9) (spec/plocks.md section 6). PLOCKS_DONE has the body of a START, see `start`.
 
 use super::{DecodeError, Part, read};
-use dlm_core::plock::{Holder, Mode, Op, PlockInfo, PlocksData, TransferEntry};
+use dlm_core::plock::{Holder, Mode, Op, PlockInfo, PlocksData, PlocksPart, TransferEntry};
 use dlm_core::types::{ChangeSeq, GlobalId, NodeId};
 use zerocopy::byteorder::little_endian::{I32, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -118,17 +118,36 @@ struct RawEntry {
 
 const _: () = assert!(size_of::<RawEntry>() == 40);
 
-/// A PLOCKS_DATA from its header words and its body. The announced number of entries counts only if the body is long
-/// enough for them.
+/// A PLOCKS_DATA from its header words and its body.
 pub(super) fn decode_data([_, seq, _]: [u32; 3], body: &[u8]) -> Result<PlocksData, DecodeError> {
+    let (part, _) = decode_part(body)?;
+    Ok(PlocksData { seq: ChangeSeq::from_wire(seq), parts: vec![part] })
+}
+
+/// A PLOCKS_BATCH: the bodies of so many PLOCKS_DATA, one behind the other.
+pub(super) fn decode_batch(
+    [_, seq, count]: [u32; 3],
+    mut body: &[u8],
+) -> Result<PlocksData, DecodeError> {
+    let mut parts = Vec::new();
+    for _ in 0..count {
+        let (part, rest) = decode_part(body)?;
+        parts.push(part);
+        body = rest;
+    }
+    Ok(PlocksData { seq: ChangeSeq::from_wire(seq), parts })
+}
+
+/// A part, and what follows it. The announced number of entries counts only if the body is long enough for them.
+fn decode_part(body: &[u8]) -> Result<(PlocksPart, &[u8]), DecodeError> {
     let part = Part::PlocksData;
     let (raw, rest) = read::<RawData>(part, body)?;
     let count = raw.count.get();
     let cut = DecodeError::EntriesCut { part, count, room: rest.len() };
-    let entries = usize::try_from(count)
+    let (entries, rest) = usize::try_from(count)
         .ok()
         .and_then(|count| count.checked_mul(size_of::<RawEntry>()))
-        .and_then(|length| rest.get(..length))
+        .and_then(|length| rest.split_at_checked(length))
         .ok_or(cut)?;
     let entries = entries
         .chunks_exact(size_of::<RawEntry>())
@@ -147,27 +166,35 @@ pub(super) fn decode_data([_, seq, _]: [u32; 3], body: &[u8]) -> Result<PlocksDa
             })
         })
         .collect::<Result<_, DecodeError>>()?;
-    Ok(PlocksData {
-        seq: ChangeSeq::from_wire(seq),
+    let part = PlocksPart {
         number: raw.number.get(),
         owner: raw.owner.get(),
         continues: raw.flags.get() & CONTINUE != 0,
         entries,
-    })
+    };
+    Ok((part, rest))
 }
 
-/// Appends the body of a PLOCKS_DATA.
+/// Appends the body of a PLOCKS_DATA or PLOCKS_BATCH.
 pub(super) fn encode_data(data: &PlocksData, bytes: &mut Vec<u8>) {
+    data.parts.iter().for_each(|part| encode_part(part, bytes));
+}
+
+/// How many; the core fills messages of some kilobytes.
+pub(super) fn count<T>(of: &[T]) -> u32 {
+    u32::try_from(of.len()).unwrap_or(u32::MAX)
+}
+
+fn encode_part(part: &PlocksPart, bytes: &mut Vec<u8>) {
     let raw = RawData {
-        number: data.number.into(),
-        owner: data.owner.into(),
-        // The core fills messages of 1024 bytes.
-        count: u32::try_from(data.entries.len()).unwrap_or(u32::MAX).into(),
-        flags: if data.continues { CONTINUE } else { 0 }.into(),
+        number: part.number.into(),
+        owner: part.owner.into(),
+        count: count(&part.entries).into(),
+        flags: if part.continues { CONTINUE } else { 0 }.into(),
         pad: U32::ZERO,
     };
     bytes.extend_from_slice(raw.as_bytes());
-    for entry in &data.entries {
+    for entry in &part.entries {
         let raw = RawEntry {
             start: entry.start.into(),
             end: entry.end.into(),

@@ -6,6 +6,7 @@ use dlm_core::message::{
     PROTOCOL_STATEFUL, PlocksDone, Protocol, ProtocolVersion, RUN_NODE_NONE, RUN_NODE_RECV,
     RunCounts, RunReply, RunRequest, START_HAVEPLOCK, START_JOINING, Start,
 };
+use dlm_core::plock::{Holder, Mode, PlocksData, PlocksPart, TransferEntry};
 use dlm_core::run::RunUuid;
 use dlm_core::types::{ChangeSeq, GlobalId, Group, LockspaceName, NodeId, Version, WallSeconds};
 use std::collections::BTreeMap;
@@ -56,6 +57,18 @@ fn reply() -> RunReply {
     }
 }
 
+fn part(number: u64, owner: u32, entries: u64) -> PlocksPart {
+    let entry = |start| TransferEntry {
+        start,
+        end: u64::MAX,
+        holder: Holder { node: node(2), owner: 11 },
+        pid: 4711,
+        mode: Mode::Write,
+        waiter: start > 0,
+    };
+    PlocksPart { number, owner, continues: number > 8, entries: (0..entries).map(entry).collect() }
+}
+
 /// One of each kind.
 fn packets() -> Vec<Packet> {
     let run = ProtocolVersion { version: Version::new(3, 1, 1), flags: PROTOCOL_STATEFUL };
@@ -89,6 +102,8 @@ fn packets() -> Vec<Packet> {
         packet(Message::ReleaseRecover { value: 1 }),
         packet(Message::Withdraw { stopped_for: None }),
         packet(Message::Withdraw { stopped_for: NodeId::new(7) }),
+        packet(Message::PlocksData(PlocksData { seq, parts: vec![part(7, 0, 2), part(8, 3, 0)] })),
+        packet(Message::PlocksData(PlocksData { seq, parts: vec![part(u64::MAX, 0, 1)] })),
         packet(Message::Other { kind: 99, words: [1, 2, 3], body: b"anything".to_vec() }),
         packet(Message::Other { kind: 0xffff, words: [0; 3], body: Vec::new() }),
     ]
@@ -377,7 +392,8 @@ fn c_daemon_asks_for_a_command_and_is_answered() {
 #[test]
 fn plocks_data_keeps_the_change_number_of_its_header() {
     let Message::PlocksData(data) = at("node1.txt", "93.470847").message else { panic!() };
-    assert_eq!((data.seq.get(), data.entries.len(), data.continues), (5, 2, false));
+    let [part] = data.parts.as_slice() else { panic!() };
+    assert_eq!((data.seq.get(), part.entries.len(), part.continues), (5, 2, false));
 }
 
 /// Deterministic numbers (splitmix64), so that a failure shows itself again.

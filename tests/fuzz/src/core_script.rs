@@ -481,7 +481,10 @@ impl Run {
                     Message::Start(start) if start.flags & START_NACK == 0 => {
                         self.seen.entry(name.clone()).or_default().spoke.insert(*from);
                     }
-                    Message::PlocksData(data) => self.locks += data.entries.len(),
+                    Message::PlocksData(data) => {
+                        self.locks +=
+                            data.parts.iter().map(|part| part.entries.len()).sum::<usize>();
+                    }
                     _ => self.locks += 1,
                 }
             }

@@ -402,7 +402,9 @@ fn length(packet: &Packet) -> usize {
         | Message::PlockDrop { .. }
         | Message::PlockSyncLock(_)
         | Message::PlockSyncWaiter(_) => 104,
-        Message::PlocksData(data) => 64 + 40 * data.entries.len(),
+        Message::PlocksData(data) => {
+            40 + data.parts.iter().map(|part| 24 + 40 * part.entries.len()).sum::<usize>()
+        }
         Message::Other { body, .. } => 40 + body.len(),
     }
 }

@@ -1,7 +1,7 @@
 //! The locks of a lockspace and all that waits for them, apart from the rest of its state: without bound, so recordings
 //! must be able to leave it out.
 
-use super::PlocksData;
+use super::PlocksPart;
 use super::resources::Resources;
 use super::results::{Asked, Results};
 use super::space::Plocks;
@@ -16,7 +16,7 @@ pub(crate) struct ContentsOf<'a> {
     results: &'a Results,
     in_flight: &'a VecDeque<Asked>,
     held: &'a VecDeque<Asked>,
-    parts: &'a VecDeque<PlocksData>,
+    parts: &'a VecDeque<PlocksPart>,
     saved: Option<&'a VecDeque<Saved>>,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Contents {
     results: Results,
     in_flight: VecDeque<Asked>,
     held: VecDeque<Asked>,
-    parts: VecDeque<PlocksData>,
+    parts: VecDeque<PlocksPart>,
     saved: Option<VecDeque<Saved>>,
 }
 

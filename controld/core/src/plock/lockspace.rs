@@ -6,6 +6,7 @@ use crate::group::Membership;
 use crate::lockspace::{Lockspace, Phase};
 use crate::message::{PlocksDone, START_HAVEPLOCK};
 use crate::mutants::Mutant;
+use crate::negotiation::FEATURE_PLOCKS_BATCH;
 use crate::out::Out;
 use crate::plock::voice::Voice;
 use crate::plock::{
@@ -72,8 +73,10 @@ impl Lockspace {
         out: &mut Out<'_>,
     ) {
         if world.mutated(Mutant::LoseATransferredLock) {
-            let entries = data.entries.iter().skip(1).copied().collect();
-            let less = PlocksData { entries, ..*data };
+            let mut less = data.clone();
+            for part in &mut less.parts {
+                part.entries = part.entries.iter().skip(1).copied().collect();
+            }
             self.with_plocks(world, out, |plocks, voice, out| plocks.data(from, &less, voice, out));
             return;
         }
@@ -146,6 +149,7 @@ impl Lockspace {
             started_count: self.started_count,
             joined,
             ours: ours.collect(),
+            batches: world.daemons.all_have(FEATURE_PLOCKS_BATCH),
             agreed: agreed(change.members.values().map(|member| member.word)),
             mutation: world.daemons.mutation,
         };

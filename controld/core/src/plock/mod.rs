@@ -41,6 +41,8 @@ pub use meters::{PLOCK_BOUNDS, PlockMeters, PlockTimes};
 pub(crate) use space::{Plocks, Said, Service};
 pub(crate) use transfer::Barrier;
 
-pub use record::{FLAG_CLOSE, Holder, Mode, Op, PlockInfo, PlocksData, RANGE_END, TransferEntry};
+pub use record::{
+    FLAG_CLOSE, Holder, Mode, Op, PlockInfo, PlocksData, PlocksPart, RANGE_END, TransferEntry,
+};
 pub use resource::{Answer, Lock, Resource};
 pub use voice::PlockText;

@@ -133,22 +133,29 @@ impl PlockInfo {
     }
 }
 
-/// One part of a resource's state for a joiner: PLOCKS_DATA (spec/plocks.md sections 6 and 7).
+/// State for a joiner: PLOCKS_DATA with a single part (spec/plocks.md sections 6 and 7), else our PLOCKS_BATCH.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PlocksData {
     /// The sender's number of the change.
     pub seq: ChangeSeq,
+    /// Of one resource after the other.
+    pub parts: Vec<PlocksPart>,
+}
+
+/// A resource's state, or a part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PlocksPart {
     /// Inode number.
     pub number: u64,
     /// Who owns the resource, 0 for nobody.
     pub owner: u32,
-    /// More entries for the resource of the message before.
+    /// More entries for the resource of the part before.
     pub continues: bool,
     /// Locks in list order, then waiters.
     pub entries: Vec<TransferEntry>,
 }
 
-/// A granted or wanted lock in a [`PlocksData`].
+/// A granted or wanted lock in a [`PlocksPart`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TransferEntry {
     /// First byte.

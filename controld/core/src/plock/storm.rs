@@ -705,8 +705,15 @@ impl Node {
             },
         };
         let started_count = self.started_count;
-        let mutation = crate::mutants::Mutation::default();
-        let barrier = Barrier { change: &change, started_count, joined, ours, agreed, mutation };
+        let barrier = Barrier {
+            change: &change,
+            started_count,
+            joined,
+            ours,
+            batches: agreed.all_ours,
+            agreed,
+            mutation: crate::mutants::Mutation::default(),
+        };
         self.plocks.barrier(&barrier, voice, out);
         self.started_count += 1;
         self.started = Some(change);

@@ -18,11 +18,12 @@ use crate::plock::resource::Lock;
 use crate::plock::resources::{Entry, Owner};
 use crate::plock::space::{Plocks, Said, Service};
 use crate::plock::voice::Voice;
-use crate::plock::{Op, PlockInfo, PlocksData, TransferEntry};
+use crate::plock::{Op, PlockInfo, PlocksData, PlocksPart, TransferEntry};
 use crate::types::{ChangeSeq, GlobalId, NodeId};
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -32,13 +33,20 @@ const ENTRIES_MAX: usize = 24;
 /// PLOCKS_DATA on their way through the group at most; few in unit tests, whose transfers are small.
 const ON_WAY_MAX: usize = if cfg!(test) { 2 } else { 64 };
 
+/// Parts and entries of one PLOCKS_BATCH: some 16 kB, for what a message costs beside its bytes is then spent once for
+/// hundreds of locks, and another lockspace's message waits for a dozen frames at most. Few in unit tests.
+const BATCH_MAX: usize = if cfg!(test) { 4 } else { 400 };
+
+/// PLOCKS_BATCH on their way through the group at most: as many bytes as of PLOCKS_DATA.
+const BATCHES_ON_WAY_MAX: usize = if cfg!(test) { 2 } else { 4 };
+
 /// Messages that a joiner saves at most, some 110 MB: several seconds of the fastest ring. One more, and the transfer has failed.
 const SAVED_MAX: usize = 1 << 20;
 
-/// Bytes of a PLOCKS_DATA before its entries, for the log.
-const DATA_HEAD: usize = 64;
-/// Bytes of an entry, for the log.
-const DATA_ENTRY: usize = 40;
+/// Bytes of a message before its first part, of a part before its entries, and of an entry, for the log.
+const HEADER: usize = 40;
+const PART_HEAD: usize = 24;
+const ENTRY: usize = 40;
 
 /// How complete our state is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -112,13 +120,37 @@ pub(super) struct Outgoing {
     seq: ChangeSeq,
     /// Not sent yet. In a recording they are part of the locks.
     #[serde(skip)]
-    pub(super) parts: VecDeque<PlocksData>,
+    pub(super) parts: VecDeque<PlocksPart>,
+    /// Several in one message: every daemon understands that.
+    together: bool,
     on_way: usize,
     sent: u32,
     /// Members that need it.
     needing: BTreeSet<NodeId>,
     /// What the end will say of the change.
     counts: Option<ChangeCounts>,
+}
+
+impl Outgoing {
+    /// What the next message brings; `None` where nothing is left, or enough is on its way.
+    fn next_message(&mut self) -> Option<Vec<PlocksPart>> {
+        let (most, on_way_max) =
+            if self.together { (BATCH_MAX, BATCHES_ON_WAY_MAX) } else { (0, ON_WAY_MAX) };
+        if self.on_way >= on_way_max {
+            return None;
+        }
+        let mut parts = vec![self.parts.pop_front()?];
+        let size = |part: &PlocksPart| part.entries.len().saturating_add(1);
+        let mut total: usize = parts.iter().map(size).sum();
+        while let Some(next) = self.parts.front() {
+            total = total.saturating_add(size(next));
+            if total > most {
+                break;
+            }
+            parts.extend(self.parts.pop_front());
+        }
+        Some(parts)
+    }
 }
 
 /// A completed barrier.
@@ -130,6 +162,8 @@ pub(crate) struct Barrier<'a> {
     pub(crate) joined: bool,
     /// Members that run a daemon of ours, which sends state whenever somebody needs it.
     pub(crate) ours: BTreeSet<NodeId>,
+    /// All daemons understand PLOCKS_BATCH.
+    pub(crate) batches: bool,
     /// What all of them do from here on.
     pub(crate) agreed: Agreed,
     pub(crate) mutation: Mutation,
@@ -219,12 +253,13 @@ impl Plocks {
             seq: change.seq,
             needing: needing.map(|(node, _)| *node).collect(),
             counts: Some(change.counts(barrier.started_count)),
+            together: barrier.batches,
             ..Outgoing::default()
         };
         if !self.outgoing.needing.is_empty() {
             voice.debug(format!("send_all_plocks_data {}:{}", voice.us, change.seq), out);
             for (number, entry) in self.resources.in_order() {
-                add_parts(change.seq, number, entry, voice.us, &mut self.outgoing.parts);
+                add_parts(number, entry, voice.us, &mut self.outgoing.parts);
             }
         }
         self.send_more(voice, out);
@@ -234,9 +269,9 @@ impl Plocks {
     fn send_more(&mut self, voice: &Voice<'_>, out: &mut Out<'_>) {
         let outgoing = &mut self.outgoing;
         let seq = outgoing.seq;
-        while outgoing.on_way < ON_WAY_MAX {
-            let Some(data) = outgoing.parts.pop_front() else { break };
-            voice.detail(format!("send_plocks_data {}:{seq} {}", voice.us, part_text(&data)), out);
+        while let Some(parts) = outgoing.next_message() {
+            let data = PlocksData { seq, parts };
+            voice.detail(format!("send_plocks_data {}:{seq} {}", voice.us, data_text(&data)), out);
             voice.send(Message::PlocksData(data), out);
             outgoing.on_way = outgoing.on_way.saturating_add(1);
             outgoing.sent = outgoing.sent.saturating_add(1);
@@ -292,9 +327,10 @@ impl Plocks {
             return;
         }
         incoming.parts = incoming.parts.wrapping_add(1);
-        voice.detail(format!("recv_plocks_data {from}:{} {}", data.seq, part_text(data)), out);
-        if let Err(why) = self.accept(data, voice, out) {
-            let text = format!("recv_plocks_data {from}:{} {}: {why}", data.seq, part_text(data));
+        voice.detail(format!("recv_plocks_data {from}:{} {}", data.seq, data_text(data)), out);
+        let accepted = data.parts.iter().try_for_each(|part| self.accept(part, voice, out));
+        if let Err(why) = accepted {
+            let text = format!("recv_plocks_data {from}:{} {}: {why}", data.seq, data_text(data));
             voice.error(text, out);
             self.fail_transfer("a part of it cannot be", voice, out);
         }
@@ -302,12 +338,12 @@ impl Plocks {
 
     fn accept(
         &mut self,
-        data: &PlocksData,
+        part: &PlocksPart,
         voice: &Voice<'_>,
         out: &Out<'_>,
     ) -> Result<(), &'static str> {
-        let PlocksData { number, continues, entries, .. } = data;
-        let owner = match NodeId::new(data.owner) {
+        let PlocksPart { number, continues, entries, .. } = part;
+        let owner = match NodeId::new(part.owner) {
             None => Owner::Nobody { established: true },
             Some(_) if self.service != Service::Owned => {
                 return Err("it has an owner, but plock_ownership is off here");
@@ -400,10 +436,15 @@ impl Plocks {
     }
 }
 
-fn part_text(data: &PlocksData) -> String {
-    let count = data.entries.len();
-    let length = count.saturating_mul(DATA_ENTRY).saturating_add(DATA_HEAD);
-    format!("n {} o {} locks {count} len {length}", data.number, data.owner)
+fn data_text(data: &PlocksData) -> String {
+    let parts = data.parts.len();
+    let count = data.parts.iter().map(|part| part.entries.len()).fold(0, usize::saturating_add);
+    let heads = parts.saturating_mul(PART_HEAD).saturating_add(HEADER);
+    let length = count.saturating_mul(ENTRY).saturating_add(heads);
+    match data.parts.as_slice() {
+        [part] => format!("n {} o {} locks {count} len {length}", part.number, part.owner),
+        _ => format!("resources {parts} locks {count} len {length}"),
+    }
 }
 
 fn send_done(
@@ -430,13 +471,7 @@ fn send_done(
 }
 
 /// What of a resource a joiner needs: its owner, and the locks and waiters that are everybody's.
-fn add_parts(
-    seq: ChangeSeq,
-    number: u64,
-    entry: &Entry,
-    us: NodeId,
-    parts: &mut VecDeque<PlocksData>,
-) {
+fn add_parts(number: u64, entry: &Entry, us: NodeId, parts: &mut VecDeque<PlocksPart>) {
     let owner = match entry.owner {
         // Whoever asks first will say so to the joiner too.
         Owner::Unknown => return,
@@ -450,7 +485,7 @@ fn add_parts(
     let entries = if entry.owner == Owner::Node(us) { Vec::new() } else { entries(entry) };
     let mut chunks = entries.chunks(ENTRIES_MAX);
     let mut part = |continues, entries: &[TransferEntry]| {
-        parts.push_back(PlocksData { seq, number, owner, continues, entries: entries.to_vec() });
+        parts.push_back(PlocksPart { number, owner, continues, entries: entries.to_vec() });
     };
     // The C daemon does not take entries together with an owner: let it have the owner at least.
     part(false, if owner == 0 { chunks.next().unwrap_or_default() } else { &[] });

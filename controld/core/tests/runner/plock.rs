@@ -13,7 +13,9 @@
 use super::args::{Args, node};
 use dlm_core::Core;
 use dlm_core::message::{Message, PlocksDone};
-use dlm_core::plock::{FLAG_CLOSE, Holder, Mode, Op, PlockInfo, PlocksData, TransferEntry};
+use dlm_core::plock::{
+    FLAG_CLOSE, Holder, Mode, Op, PlockInfo, PlocksData, PlocksPart, TransferEntry,
+};
 use dlm_core::types::{ChangeSeq, Group, LockspaceName, NodeId};
 
 /// `node`: whose, where the words name only pid and owner.
@@ -71,9 +73,22 @@ pub(crate) fn said(line: &str) -> (Group, NodeId, Message) {
     (Group::Lockspace(name), from, message)
 }
 
-/// A part of a transfer.
+/// A part of a transfer, or several of them, with `and` between.
 pub(crate) fn data(line: &str) -> (Group, NodeId, Message) {
-    let args = Args::new(line, &["from", "seq", "number", "rown", "continue", "entries"]);
+    let mut parts = line.split(" and ");
+    let first = parts.next().unwrap_or_default();
+    let args = Args::new(first, &PART_KEYS);
+    let others = parts.map(|words| part(&Args::new(&format!("data - {words}"), &PART_KEYS)));
+    let data = PlocksData {
+        seq: ChangeSeq::from_wire(args.number("seq")),
+        parts: std::iter::once(part(&args)).chain(others).collect(),
+    };
+    (Group::Lockspace(args.lockspace()), args.node("from"), Message::PlocksData(data))
+}
+
+const PART_KEYS: [&str; 6] = ["from", "seq", "number", "rown", "continue", "entries"];
+
+fn part(args: &Args<'_>) -> PlocksPart {
     let entries = args.list("entries").into_iter().map(|word| {
         let words: Vec<&str> = word.split(':').collect();
         let [mode, range, who, rest @ ..] = words.as_slice() else { panic!("no entry: {word}") };
@@ -89,14 +104,12 @@ pub(crate) fn data(line: &str) -> (Group, NodeId, Message) {
             waiter: !rest.is_empty(),
         }
     });
-    let data = PlocksData {
-        seq: ChangeSeq::from_wire(args.number("seq")),
+    PlocksPart {
         number: args.number("number"),
         owner: args.number_or("rown", 0),
         continues: args.has("continue"),
         entries: entries.collect(),
-    };
-    (Group::Lockspace(args.lockspace()), args.node("from"), Message::PlocksData(data))
+    }
 }
 
 /// The end of a transfer; `counts`: of the change that it names unless the line does.
@@ -178,11 +191,10 @@ pub(crate) fn message(message: &Message) -> String {
             format!("sync{}", lock(&PlockInfo { op: Op::Lock, ..*info }))
         }
         Message::PlockSyncWaiter(info) => format!("syncwaiter of {}", lock(info)),
-        Message::PlocksData(PlocksData { seq, number, owner, continues, entries }) => format!(
-            "data seq {seq} number {number} rown {owner}{} entries {}",
-            if *continues { " continue" } else { "" },
-            entries.iter().map(entry).collect::<Vec<_>>().join(" ")
-        ),
+        Message::PlocksData(PlocksData { seq, parts }) => {
+            let parts: Vec<String> = parts.iter().map(part_text).collect();
+            format!("data seq {seq} {}", parts.join(" and "))
+        }
         Message::PlocksDone(done) => format!(
             "done seq {} counts {}/{}/{}/{} started {} count {}",
             done.seq,
@@ -195,6 +207,12 @@ pub(crate) fn message(message: &Message) -> String {
         ),
         other => format!("{other:?}"),
     }
+}
+
+fn part_text(PlocksPart { number, owner, continues, entries }: &PlocksPart) -> String {
+    let entries: Vec<String> = entries.iter().map(entry).collect();
+    let continues = if *continues { " continue" } else { "" };
+    format!("number {number} rown {owner}{continues} entries {}", entries.join(" "))
 }
 
 /// The answer to `locks`.

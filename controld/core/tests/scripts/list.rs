@@ -151,8 +151,10 @@ scripts! {
     plock_ownership_is_off_where_one_of_ours_has_it_off
     plock_ownership_where_all_are_ours
     plock_results_wait_for_the_fencing
+    plock_batch_that_cannot_be_is_no_state
     plock_callers_of_a_released_lockspace_get_errors
     plock_saved_messages_keep_their_place_among_deaths
+    plock_transfer_in_batches
     plock_transfer_in_parts
     plock_transfer_that_is_incomplete_is_none
     defect_70_commands_wait_for_their_turn

@@ -17,6 +17,8 @@ use crate::timeline::Source;
 
 /// How long each rate is measured, in seconds.
 const SECONDS: u32 = 8;
+/// Before that, so that all nodes take part: alone, the first one owns the file, and does thousands in a blink.
+const WARM_UP: u32 = 2;
 /// Locks that the joiner is told of: on each of two nodes so many files, with so many locks each.
 const FILES: u32 = 500;
 const LOCKS: u32 = 10;
@@ -127,14 +129,14 @@ fn pairs(cluster: &Cluster, load: Load, side: Side, samples: &mut Samples<Figure
             _ => "/mnt/gfs2/pairs".to_owned(),
         };
         let text = node.ok_within(
-            &format!("/vm/dlm-vm-agent pairs {file} {SECONDS} {processes} {whose}"),
+            &format!("/vm/dlm-vm-agent pairs {file} {WARM_UP} {SECONDS} {processes} {whose}"),
             2 * COMMAND,
         )?;
         text.trim().parse::<f64>().with_context(|| format!("rate {text:?}"))
     })?;
     let rate: f64 = rates.iter().sum();
     samples.add(Figure::Rate(load), side, rate);
-    let pairs = rate * f64::from(SECONDS);
+    let pairs = rate * f64::from(WARM_UP + SECONDS);
     let after = cluster.on_all(&ALL, processor_time)?;
     let used = |id: u8| {
         let of_node = ALL.iter().zip(before.iter().zip(&after)).find(|(node, _)| **node == id);

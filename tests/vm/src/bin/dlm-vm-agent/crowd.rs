@@ -84,12 +84,18 @@ fn counters(file: &File, start: u64, length: u64) -> Result<Vec<u64>> {
 }
 
 /// Starts processes that lock and unlock a byte as fast as they can, each of its own file or all of one,
-/// and prints how many pairs all together did in a second.
-pub(crate) fn pairs(path: &Path, seconds: u64, processes: u64, own: bool) -> Result<()> {
+/// and prints how many pairs all together did in a second. The first `warm_up` seconds do not count.
+pub(crate) fn pairs(
+    path: &Path,
+    warm_up: u64,
+    seconds: u64,
+    processes: u64,
+    own: bool,
+) -> Result<()> {
     let words: Vec<Vec<String>> = (0..processes)
         .map(|number| {
             let file = if own { format!("{}.{number}", name(path)) } else { name(path) };
-            vec!["pairs-one".into(), file, seconds.to_string()]
+            vec!["pairs-one".into(), file, warm_up.to_string(), seconds.to_string()]
         })
         .collect();
     let mut rate = 0.0;
@@ -101,18 +107,24 @@ pub(crate) fn pairs(path: &Path, seconds: u64, processes: u64, own: bool) -> Res
 }
 
 /// One of them; prints its own rate.
-pub(crate) fn pairs_one(path: &Path, seconds: u64) -> Result<()> {
+pub(crate) fn pairs_one(path: &Path, warm_up: u64, seconds: u64) -> Result<()> {
     let file = open(path)?;
     let (take, give) = (flock(libc::F_WRLCK, 0, 1)?, flock(libc::F_UNLCK, 0, 1)?);
     wait_for_start()?;
+    pairs_for(&file, warm_up, &take, &give)?;
+    println!("{}", pairs_for(&file, seconds, &take, &give)?);
+    Ok(())
+}
+
+/// Pairs for that long; how many in a second.
+fn pairs_for(file: &File, seconds: u64, take: &libc::flock, give: &libc::flock) -> Result<f64> {
     let (begin, mut count) = (Instant::now(), 0_u32);
     while begin.elapsed() < Duration::from_secs(seconds) {
-        fcntl(&file, FcntlArg::F_SETLKW(&take)).context("lock")?;
-        fcntl(&file, FcntlArg::F_SETLK(&give)).context("unlock")?;
+        fcntl(file, FcntlArg::F_SETLKW(take)).context("lock")?;
+        fcntl(file, FcntlArg::F_SETLK(give)).context("unlock")?;
         count += 1;
     }
-    println!("{}", f64::from(count) / begin.elapsed().as_secs_f64());
-    Ok(())
+    Ok(f64::from(count) / begin.elapsed().as_secs_f64())
 }
 
 /// Takes a write lock of one byte and ends.

@@ -6,7 +6,7 @@
 //! - `write NAME FILE`, `churn NAME DIR`, `lock NAME FILE`: workloads, acknowledged to the host
 //! - `actor NAME`: takes and gives back POSIX locks as the host says
 //! - `crowd FILE PROCESSES LOCKS SEED`: processes that count in a file under random locks
-//! - `pairs FILE SECONDS PROCESSES own|same`: how fast they lock and unlock
+//! - `pairs FILE WARM_UP SECONDS PROCESSES own|same`: how fast they lock and unlock
 //! - `take FILE BYTE`: takes one lock
 //! - `silent FILE`: puts a file in FILE's place that lets its users wait in the kernel for ever
 //! - `verify FILE`: prints how many whole records FILE begins with
@@ -55,11 +55,14 @@ fn run(words: &[&str]) -> Result<()> {
         ["crowd-one", file, locks, seed] => {
             crowd::crowd_one(file.as_ref(), locks.parse()?, seed.parse()?)
         }
-        ["pairs", file, seconds, processes, whose] => {
+        ["pairs", file, warm_up, seconds, processes, whose] => {
             let own = *whose == "own";
-            crowd::pairs(file.as_ref(), seconds.parse()?, processes.parse()?, own)
+            let (warm_up, seconds) = (warm_up.parse()?, seconds.parse()?);
+            crowd::pairs(file.as_ref(), warm_up, seconds, processes.parse()?, own)
         }
-        ["pairs-one", file, seconds] => crowd::pairs_one(file.as_ref(), seconds.parse()?),
+        ["pairs-one", file, warm_up, seconds] => {
+            crowd::pairs_one(file.as_ref(), warm_up.parse()?, seconds.parse()?)
+        }
         ["take", file, start] => crowd::take(file.as_ref(), start.parse()?),
         ["silent", file] => silent::silent(file.as_ref()),
         ["verify", file] => workload::verify(file.as_ref()),
