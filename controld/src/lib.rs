@@ -10,6 +10,7 @@ pub mod fence;
 pub mod kernel;
 pub mod logging;
 pub mod process;
+pub mod reactor;
 pub mod service;
 #[cfg(test)]
 mod skipped;

@@ -15,6 +15,7 @@ use controld::kernel::configfs::CommOptions;
 use controld::kernel::plockdev::{RateLimit, Results};
 use controld::kernel::real::RealKernel;
 use controld::kernel::root::Root;
+use controld::reactor::Reactor;
 use dlm_core::effect::{KernelWrite, Lane};
 use dlm_core::event::Token;
 use dlm_core::types::LockspaceName;
@@ -77,9 +78,9 @@ impl Drop for Silent {
 }
 
 /// The daemon's part, in a process of its own: one descriptor that peers watch, one lane that gets stuck.
-#[tokio::test]
+#[test]
 #[ignore = "run by the other test"]
-async fn child_with_a_stuck_lane() {
+fn child_with_a_stuck_lane() {
     let Some(directory) = std::env::var_os(DIRECTORY).map(PathBuf::from) else {
         return;
     };
@@ -89,8 +90,9 @@ async fn child_with_a_stuck_lane() {
     let limit = RateLimit::default();
     let plocks =
         Results::new(device.into(), "/dev/null".into(), limit, Arc::new(drop), Arc::new(drop));
+    let (reactor, comms) = (Reactor::new().unwrap(), CommOptions::default());
     let (mut kernel, _completions) =
-        RealKernel::new(root, CommOptions::default(), Arc::new(drop), plocks).unwrap();
+        RealKernel::new(root, comms, Arc::new(drop), plocks, reactor.registry()).unwrap();
     kernel.write(Token(1), Lane::Lockspace(LockspaceName::new(b"fs").unwrap()), KernelWrite::Stop);
     loop {
         std::thread::park();

@@ -6,8 +6,8 @@
 
 use crate::cluster::{Backlog, Cluster};
 use crate::feed::Feed;
-use crate::kernel::ready;
 use crate::process::priority;
+use crate::reactor::{Registry, Watched};
 use crate::wire;
 use corosync::cfg::{ShutdownAnswer, ShutdownKind};
 use corosync::cmap::Cmap;
@@ -18,13 +18,11 @@ use dlm_core::types::{Group, NodeId, RingId};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 /// The reason that corosync on a removed node logs, as the C daemon gives it.
 const KICK_REASON: &str = "dlm_controld";
@@ -97,11 +95,11 @@ pub struct Started {
 }
 
 /// Connect to corosync, read its configuration, and begin to listen. Blocks, up to about `patience` where corosync is
-/// only just starting; no group is joined. Needs the tokio runtime.
+/// only just starting; no group is joined. `registry` will watch corosync's descriptors.
 ///
 /// # Errors
 /// What is missing, named.
-pub fn start(patience: Duration) -> Result<Started, CorosyncError> {
+pub fn start(patience: Duration, registry: &Registry) -> Result<Started, CorosyncError> {
     let until = Instant::now() + patience;
     let connect = |service| move |source| CorosyncError::Connect { service, source };
     let services = Services::connect(patience).map_err(connect("cfg or quorum"))?;
@@ -111,7 +109,7 @@ pub fn start(patience: Duration) -> Result<Started, CorosyncError> {
     let configuration = read_configuration(&cmap, local, until)?;
     let (handle, events) = thread::start(services, Limits::default(), priority::as_the_main_thread)
         .map_err(|source| CorosyncError::Thread { source })?;
-    let incoming = Incoming::new(events).map_err(CorosyncError::Watch)?;
+    let incoming = Incoming::new(events, registry).map_err(CorosyncError::Watch)?;
     Ok(Started { cluster: Corosync { handle: Some(handle) }, incoming, configuration })
 }
 
@@ -208,47 +206,47 @@ impl Drop for Corosync {
 /// The events' side: read from corosync when the driver asks for them.
 pub struct Incoming {
     events: Events<Group>,
-    /// Readable when `events` may have something.
-    watched: AsyncFd<OwnedFd>,
+    /// Readable when `events` has something.
+    watched: Watched,
 }
 
 impl Incoming {
-    fn new(events: Events<Group>) -> io::Result<Self> {
-        let watched = ready::register(events.as_fd().try_clone_to_owned()?)?;
+    fn new(events: Events<Group>, registry: &Registry) -> io::Result<Self> {
+        let watched = registry.watch(events.as_fd().try_clone_to_owned()?)?;
         Ok(Self { events, watched })
     }
-}
 
-/// The next event that is there and that the core has a use for.
-fn next(events: &mut Events<Group>) -> Option<Event> {
-    std::iter::from_fn(|| events.try_recv()).find_map(translate)
+    /// The next event that is there and that the core has a use for. One for each look at the descriptor: to find out that there
+    /// is no other one costs as much as the look.
+    fn next(&mut self) -> Option<Event> {
+        while self.watched.is_readable() && !self.events.is_over() {
+            let event = self.events.recv_seen();
+            if !self.events.has_read_ahead() {
+                self.watched.leave();
+            }
+            if let Some(event) = event.and_then(translate) {
+                return Some(event);
+            }
+        }
+        None
+    }
 }
 
 impl Feed for Incoming {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
-        let Self { events, watched } = self;
-        if events.is_over() {
-            return Poll::Ready(None);
+        loop {
+            if self.events.is_over() {
+                return Poll::Ready(None);
+            }
+            ready!(self.watched.poll_readable(context));
+            if let Some(event) = self.next() {
+                return Poll::Ready(Some(event));
+            }
         }
-        let taken = ready::poll_taken(watched, context, || match next(events) {
-            None if !events.is_over() => None,
-            found => Some(found),
-        });
-        taken.map(|found| {
-            found.unwrap_or_else(|error| {
-                let why = format!("wait for corosync: {error}");
-                Some(Event::ClusterLost { why })
-            })
-        })
     }
 
     fn try_next(&mut self) -> Option<Event> {
-        let Self { events, watched } = self;
-        // Makes no system call where nothing was found, and nothing has come since.
-        let found = watched.try_io(Interest::READABLE, |_| {
-            next(events).ok_or_else(|| io::ErrorKind::WouldBlock.into())
-        });
-        found.ok()
+        self.next()
     }
 }
 

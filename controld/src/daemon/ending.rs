@@ -6,15 +6,17 @@
 use super::FAILURE;
 use super::startup::StartError;
 use crate::cluster::Cluster;
-use crate::driver::{End, Inputs, Outputs, Writing};
+use crate::driver::{End, Inputs, Outputs, Writing, clock};
 use crate::kernel::root::Root;
 use crate::kernel::startup::clear_configfs;
 use crate::logging::Logger;
+use crate::reactor::Reactor;
 use dlm_core::Core;
 use dlm_core::effect::{KernelWrite, Lane};
 use dlm_core::event::{Event, Token};
 use std::collections::BTreeSet;
 use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 /// How long the stops may take. The kernel stops by itself what is left when the monitor is closed.
@@ -29,12 +31,13 @@ pub(super) fn after_failed_start(failure: StartError, logger: &Logger) -> u8 {
 }
 
 /// The loop has ended.
-pub(super) async fn after_run(
+pub(super) fn after_run(
     end: &End,
     mut outputs: Outputs,
     inputs: Inputs,
     core: &Core,
     logger: &Logger,
+    reactor: &mut Reactor,
 ) -> u8 {
     let recorded = match end {
         End::Done => None,
@@ -45,10 +48,10 @@ pub(super) async fn after_run(
     match end {
         // Its connections to corosync close with the cluster's, below.
         End::Done | End::Refused(_) => drop(inputs),
-        End::ClusterLost(_) => stop_kernels(&mut outputs, inputs, core, logger).await,
+        End::ClusterLost(_) => stop_kernels(&mut outputs, inputs, core, logger, reactor),
         End::FailStop(why) => {
             logger.error(&format!("cannot go on: {why}"));
-            stop_kernels(&mut outputs, inputs, core, logger).await;
+            stop_kernels(&mut outputs, inputs, core, logger, reactor);
             kill_ourselves(outputs.cluster.as_mut(), core, logger);
         }
     }
@@ -70,7 +73,13 @@ fn kill_ourselves(cluster: &mut dyn Cluster, core: &Core, logger: &Logger) {
 }
 
 /// Stop every lockspace that runs, before the others can see us gone.
-async fn stop_kernels(outputs: &mut Outputs, mut inputs: Inputs, core: &Core, logger: &Logger) {
+fn stop_kernels(
+    outputs: &mut Outputs,
+    mut inputs: Inputs,
+    core: &Core,
+    logger: &Logger,
+    reactor: &mut Reactor,
+) {
     let mut outstanding = BTreeSet::new();
     for lockspace in core.snapshot().lockspaces {
         // Counted from the top: the core's own tokens count from the bottom.
@@ -78,18 +87,22 @@ async fn stop_kernels(outputs: &mut Outputs, mut inputs: Inputs, core: &Core, lo
         outstanding.insert(token);
         outputs.kernel.write(token, Lane::Lockspace(lockspace.name), KernelWrite::Stop);
     }
-    let all_done = async {
+    let patience = clock::after(clock::now().mono, STOP_PATIENCE);
+    let in_time = reactor.block_on(poll_fn(|context| {
         while !outstanding.is_empty() {
-            match poll_fn(|context| inputs.kernel.poll_next(context)).await {
-                Some(Event::KernelDone { token, .. }) => {
+            match inputs.kernel.poll_next(context) {
+                Poll::Ready(Some(Event::KernelDone { token, .. })) => {
                     outstanding.remove(&token);
                 }
-                Some(_) => {}
-                None => return,
+                Poll::Ready(Some(_)) => {}
+                Poll::Ready(None) => break,
+                Poll::Pending if inputs.registry.rang(Some(patience)) => return Poll::Ready(false),
+                Poll::Pending => return Poll::Pending,
             }
         }
-    };
-    if tokio::time::timeout(STOP_PATIENCE, all_done).await.is_err() {
+        Poll::Ready(true)
+    }));
+    if !in_time {
         logger.error("some lockspaces have not stopped in time: the kernel stops them when the monitor closes");
     }
 }

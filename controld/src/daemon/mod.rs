@@ -12,16 +12,24 @@ use crate::control::{self, Access, Command, Published, Sources};
 use crate::driver::End;
 use crate::logging::{LogOptions, Logger};
 use crate::process::priority;
+use crate::reactor::Reactor;
 use crate::service::{self, Mode, Readiness, Role, ServicePaths};
 use dlm_core::effect::{Level, LogLine};
 use dlm_core::options::Switch;
 use dlmcontrol::proto::{COMMAND_SOCKET, QUERY_SOCKET};
+use startup::Started;
+use std::io;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use tokio::sync::{mpsc, watch};
+use std::thread::{self, JoinHandle};
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Commands that may wait for the driver.
 const COMMANDS_WAITING_MAX: usize = 64;
+
+/// Stack of the thread with the tasks, in bytes.
+const TASKS_STACK: usize = 512 * 1024;
 
 /// Exit status after everything that failed.
 const FAILURE: u8 = 1;
@@ -108,8 +116,9 @@ fn serve(config: Config, logger: &Logger, readiness: Readiness) -> u8 {
         ));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let (sockets, runtime) = match (bind(&config), runtime) {
-        (Ok(sockets), Ok(runtime)) => (sockets, runtime),
+    let loops = Reactor::new().and_then(|reactor| Ok(Loops { reactor, runtime: runtime? }));
+    let (sockets, loops) = match (bind(&config), loops) {
+        (Ok(sockets), Ok(loops)) => (sockets, loops),
         (Err(error), _) => return refuse(logger, readiness, &error.to_string()),
         (_, Err(error)) => return refuse(logger, readiness, &error.to_string()),
     };
@@ -142,10 +151,7 @@ fn serve(config: Config, logger: &Logger, readiness: Readiness) -> u8 {
         history,
         meters,
     };
-    let status = runtime.block_on(live(config, logger, clients, published));
-    // Who is asked to end while corosync lets nobody in does not wait for the thread that asks it.
-    runtime.shutdown_background();
-    status
+    live(config, logger, clients, published, loops)
 }
 
 fn refuse(logger: &Logger, readiness: Readiness, why: &str) -> u8 {
@@ -164,29 +170,82 @@ struct Clients {
     meters: control::Meters,
 }
 
-async fn live(
+/// What waits for events.
+struct Loops {
+    /// For the driver.
+    reactor: Reactor,
+    /// For all else.
+    runtime: Runtime,
+}
+
+fn live(
     config: Config,
     logger: &Logger,
     clients: Clients,
     published: watch::Sender<Arc<Published>>,
+    loops: Loops,
 ) -> u8 {
-    let started = match startup::start(config, logger, clients, published).await {
+    let Loops { mut reactor, runtime } = loops;
+    let registry = reactor.registry().clone();
+    let started = runtime.block_on(startup::start(config, logger, clients, published, &registry));
+    let Started { driver, inputs, devices } = match started {
         Ok(started) => started,
         Err(failure) => {
             logger.error(&failure.to_string());
+            // Who is asked to end while corosync lets nobody in does not wait for the thread that asks it.
+            runtime.shutdown_background();
             return ending::after_failed_start(failure, logger);
         }
     };
-    let (end, outputs, inputs, core) = started.driver.run(started.inputs).await;
+    // The driver starts tasks there.
+    let handle = runtime.handle().clone();
+    let _there = handle.enter();
+    let tasks = match Tasks::run(runtime) {
+        Ok(tasks) => tasks,
+        Err(error) => {
+            logger.error(&format!("cannot start a thread: {error}"));
+            return FAILURE;
+        }
+    };
+    let (end, outputs, inputs, core) = reactor.block_on(driver.run(inputs));
     logger.debug(&format!("ending: {end:?}"));
     if let Err(error) = service::systemd::stopping() {
         logger.debug(&error.to_string());
     }
-    let status = ending::after_run(&end, outputs, inputs, &core, logger).await;
+    let status = ending::after_run(&end, outputs, inputs, &core, logger, &mut reactor);
     // Closing the monitor tells the kernel that nobody supervises it any more: after the stops.
-    drop(started.devices);
+    drop(devices);
+    tasks.end();
     match end {
         End::Done | End::ClusterLost(_) => status,
         End::Refused(_) | End::FailStop(_) => FAILURE,
+    }
+}
+
+/// What is asynchronous beside the driver, on a thread of its own.
+struct Tasks {
+    end: oneshot::Sender<()>,
+    thread: JoinHandle<Runtime>,
+}
+
+impl Tasks {
+    fn run(runtime: Runtime) -> io::Result<Self> {
+        let (end, ended) = oneshot::channel();
+        let run = move || {
+            priority::as_the_main_thread();
+            // Sent, or dropped.
+            let _ = runtime.block_on(ended);
+            runtime
+        };
+        let thread = thread::Builder::new().name("dlm_tasks".to_owned()).stack_size(TASKS_STACK);
+        Ok(Self { end, thread: thread.spawn(run)? })
+    }
+
+    /// Programs that still run are killed.
+    fn end(self) {
+        drop(self.end);
+        if let Ok(runtime) = self.thread.join() {
+            runtime.shutdown_background();
+        }
     }
 }

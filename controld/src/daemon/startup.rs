@@ -20,6 +20,7 @@ use crate::kernel::startup::{check_uncontrolled, prepare_configfs};
 use crate::kernel::uevent::{UeventSocket, forward_uevents};
 use crate::kernel::{Kernel, LogSink};
 use crate::logging::Logger;
+use crate::reactor::Registry;
 use crate::service::{ServiceError, Signals, systemd};
 #[cfg(feature = "testbed")]
 use crate::testbed::ClusterSide;
@@ -98,9 +99,10 @@ pub(super) async fn start(
     logger: &Logger,
     clients: Clients,
     published: watch::Sender<Arc<Published>>,
+    registry: &Registry,
 ) -> Result<Started, StartError> {
     let mut signals = Signals::listen()?;
-    let steps = connect(config, logger, clients, published);
+    let steps = connect(config, logger, clients, published, registry);
     let (driver, mut inputs, devices) = tokio::select! {
         done = steps => done?,
         signal = signals.next() => return Err(StartError::Signal(signal.signal)),
@@ -123,11 +125,12 @@ async fn connect(
     logger: &Logger,
     clients: Clients,
     published: watch::Sender<Arc<Published>>,
+    registry: &Registry,
 ) -> Result<(Driver, Inputs, Devices), StartError> {
     let phase = |phase| {
         published.send_modify(|shown| Arc::make_mut(shown).phase = phase);
     };
-    let shown = Shown { logger, phase: &phase, history: &clients.history };
+    let shown = Shown { logger, phase: &phase, history: &clients.history, registry };
     let seams = open_seams(&config, &shown).await?;
     clients.listener.set_nonblocking(true).map_err(StartError::Socket)?;
     let listener =
@@ -159,6 +162,7 @@ async fn connect(
         plocks: seams.plocks,
         commands: clients.asked,
         signals,
+        registry: registry.clone(),
     };
     Ok((driver, inputs, seams.devices))
 }
@@ -168,6 +172,8 @@ struct Shown<'a> {
     logger: &'a Logger,
     phase: &'a dyn Fn(DaemonPhase),
     history: &'a History,
+    /// Where descriptors of the driver are watched.
+    registry: &'a Registry,
 }
 
 #[cfg(not(feature = "testbed"))]
@@ -177,7 +183,7 @@ async fn open_seams(config: &Config, shown: &Shown<'_>) -> Result<Seams, StartEr
 
 #[cfg(feature = "testbed")]
 async fn open_seams(config: &Config, shown: &Shown<'_>) -> Result<Seams, StartError> {
-    let Shown { logger, phase, .. } = *shown;
+    let Shown { logger, phase, registry, .. } = *shown;
     let Some(place) = crate::testbed::place() else {
         return open_real_seams(config, shown).await;
     };
@@ -192,7 +198,7 @@ async fn open_seams(config: &Config, shown: &Shown<'_>) -> Result<Seams, StartEr
     let (cluster, configuration) = match side {
         ClusterSide::Corosync => {
             let corosync::Started { cluster, incoming, configuration } =
-                connect_corosync(logger).await?;
+                connect_corosync(logger, registry).await?;
             from_cluster = both(Box::new(incoming), from_cluster);
             retries = cluster.retries();
             (crate::testbed::beside(Box::new(cluster), opened.cluster), configuration)
@@ -230,10 +236,10 @@ async fn open_seams(config: &Config, shown: &Shown<'_>) -> Result<Seams, StartEr
 
 /// Corosync and this machine's kernel.
 async fn open_real_seams(config: &Config, shown: &Shown<'_>) -> Result<Seams, StartError> {
-    let Shown { logger, phase, history } = *shown;
+    let Shown { logger, phase, history, registry } = *shown;
     let root = Root::default();
     let corosync::Started { mut cluster, incoming, configuration } =
-        connect_corosync(logger).await?;
+        connect_corosync(logger, registry).await?;
     refuse_uncontrolled(&root, &mut cluster, &configuration, logger)?;
     phase(DaemonPhase::Unfencing);
     unfence(config, configuration.local, logger).await?;
@@ -247,9 +253,10 @@ async fn open_real_seams(config: &Config, shown: &Shown<'_>) -> Result<Seams, St
     let (kernel_events, from_kernel) = mpsc::channel(EVENTS_WAITING_MAX);
     let telling = (&sink, history);
     let monitor = prepare_kernel(&root, config, &configuration, telling, &kernel_events).await?;
-    let (results, plocks) = open_plocks(&root, config, logger, &sink, configuration.local)?;
+    let (results, plocks) =
+        open_plocks(&root, config, (logger, &sink), configuration.local, registry)?;
     let comms = comm_options(config, &configuration);
-    let (kernel, completions) = RealKernel::new(root, comms, sink, results)?;
+    let (kernel, completions) = RealKernel::new(root, comms, sink, results, registry)?;
     let from_kernel = both(Box::new(completions), Box::new(from_kernel));
 
     let retries = cluster.retries();
@@ -272,15 +279,15 @@ async fn open_real_seams(config: &Config, shown: &Shown<'_>) -> Result<Seams, St
 fn open_plocks(
     root: &Root,
     config: &Config,
-    logger: &Logger,
-    sink: &LogSink,
+    (logger, sink): (&Logger, &LogSink),
     local: NodeId,
+    registry: &Registry,
 ) -> Result<(Results, Requests), StartError> {
     let path = root.misc_device(misc::PLOCK);
     let device = misc::open_plock(root)?;
     let writing = device.try_clone().map_err(KernelError::path(Operation::Open, &path))?;
     let limit = RateLimit::new(config.settings().number(Key::PlockRateLimit));
-    let requests = Requests::new(device, &path, local, limit.clone(), Arc::clone(sink))?;
+    let requests = Requests::new(device, &path, local, limit.clone(), Arc::clone(sink), registry)?;
     let plock_log: LogSink = {
         let logger = logger.clone();
         Arc::new(move |line| {
@@ -291,10 +298,15 @@ fn open_plocks(
     Ok((Results::new(writing, path, limit, Arc::clone(sink), plock_log), requests))
 }
 
-async fn connect_corosync(logger: &Logger) -> Result<corosync::Started, StartError> {
-    let connected = tokio::task::spawn_blocking(|| corosync::start(COROSYNC_PATIENCE))
-        .await
-        .map_err(|_| StartError::NoResult)??;
+async fn connect_corosync(
+    logger: &Logger,
+    registry: &Registry,
+) -> Result<corosync::Started, StartError> {
+    let registry = registry.clone();
+    let connected =
+        tokio::task::spawn_blocking(move || corosync::start(COROSYNC_PATIENCE, &registry))
+            .await
+            .map_err(|_| StartError::NoResult)??;
     logger.debug(&format!("our_nodeid {}", connected.configuration.local));
     for node in &connected.configuration.nodes {
         logger.debug(&format!("node_config {node}"));

@@ -9,7 +9,6 @@ use std::task::{Context, Poll, Wake, Waker};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Source {
-    Deadline,
     Signals,
     Commands,
     Kernel,
@@ -18,17 +17,16 @@ pub(super) enum Source {
 }
 
 impl Source {
-    const ALL: [Self; 6] =
-        [Self::Deadline, Self::Signals, Self::Commands, Self::Kernel, Self::Cluster, Self::Plocks];
+    const ALL: [Self; 5] =
+        [Self::Signals, Self::Commands, Self::Kernel, Self::Cluster, Self::Plocks];
 
     const fn bit(self) -> u32 {
         match self {
-            Self::Deadline => 1,
-            Self::Signals => 2,
-            Self::Commands => 4,
-            Self::Kernel => 8,
-            Self::Cluster => 16,
-            Self::Plocks => 32,
+            Self::Signals => 1,
+            Self::Commands => 2,
+            Self::Kernel => 4,
+            Self::Cluster => 8,
+            Self::Plocks => 16,
         }
     }
 }
@@ -93,11 +91,6 @@ impl Awake {
         }
     }
 
-    /// Have a source asked once more, though it has not called.
-    pub(super) const fn open(&mut self, source: Source) {
-        self.open |= source.bit();
-    }
-
     /// What `ask` finds in the source, if that may have something. One that has nothing calls when it has.
     pub(super) fn ask<T>(
         &mut self,
@@ -112,9 +105,8 @@ impl Awake {
         if self.open & bit == 0 {
             return None;
         }
-        let [deadline, signals, commands, kernel, cluster, plocks] = &self.wakers;
+        let [signals, commands, kernel, cluster, plocks] = &self.wakers;
         let waker = match source {
-            Source::Deadline => deadline,
             Source::Signals => signals,
             Source::Commands => commands,
             Source::Kernel => kernel,

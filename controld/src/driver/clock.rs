@@ -30,7 +30,7 @@ pub(super) fn before(now: Instant, lasted: Duration) -> Instant {
 }
 
 /// The moment `later` than `now`.
-pub(super) fn after(now: Instant, later: Duration) -> Instant {
+pub(crate) fn after(now: Instant, later: Duration) -> Instant {
     Instant::from_nanos(now.as_nanos().saturating_add(nanos(later)))
 }
 
@@ -39,6 +39,6 @@ fn nanos(time: Duration) -> u64 {
 }
 
 /// From now to `deadline`; zero if it has passed.
-pub(super) fn until(deadline: Instant) -> Duration {
+pub(crate) fn until(deadline: Instant) -> Duration {
     Duration::from_nanos(deadline.as_nanos().saturating_sub(now().mono.as_nanos()))
 }

@@ -2,16 +2,15 @@
 
 use super::awake::{Awake, Source};
 use super::children::Children;
-use super::clock;
 use crate::control::Command;
 use crate::feed::Feed;
+use crate::reactor::Registry;
 use dlm_core::event::Event;
 use dlm_core::types::Instant;
 use std::future::{Future as _, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc::Receiver;
-use tokio::time::Sleep;
 
 /// The receiving ends of everything that can happen.
 pub struct Inputs {
@@ -25,6 +24,8 @@ pub struct Inputs {
     pub commands: Receiver<Command>,
     /// Signals, as events.
     pub signals: Receiver<Event>,
+    /// Where the next deadline is set: that of the reactor that runs the driver.
+    pub registry: Registry,
 }
 
 /// One thing that happened.
@@ -45,7 +46,7 @@ impl Inputs {
             looks.awake.listen(context);
             // In a fixed order. Nothing starves: after whatever comes first the loop takes from every source that has
             // plenty, so only those without a place there have to stand in front.
-            let first = looks
+            let first = self
                 .deadline(deadline)
                 .or_else(|| children_next(children, context).map(Input::Event))
                 .or_else(|| self.signal(looks).map(Input::Event))
@@ -55,6 +56,10 @@ impl Inputs {
             first.map_or(Poll::Pending, Poll::Ready)
         })
         .await
+    }
+
+    fn deadline(&self, deadline: Option<Instant>) -> Option<Input> {
+        self.registry.rang(deadline).then_some(Input::Event(Event::Deadline))
     }
 
     /// One that is there already, requests for POSIX locks apart.
@@ -115,33 +120,13 @@ fn children_next(children: &mut Children, context: &mut Context<'_>) -> Option<E
     }
 }
 
-/// Where the loop has looked, and what it waits for.
+/// Where the loop has looked.
 pub(super) struct Looks {
     awake: Awake,
-    /// The timer, which is set anew only for another deadline: it is the same for many POSIX locks.
-    timer: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl Looks {
     pub(super) fn new() -> Self {
-        Self { awake: Awake::new(), timer: None }
-    }
-
-    fn deadline(&mut self, deadline: Option<Instant>) -> Option<Input> {
-        // Most waits have none.
-        let Some(deadline) = deadline else {
-            self.timer = None;
-            return None;
-        };
-        if self.timer.as_ref().is_none_or(|(set, _)| *set != deadline) {
-            self.awake.open(Source::Deadline);
-            let timer = Box::pin(tokio::time::sleep(clock::until(deadline)));
-            self.timer = Some((deadline, timer));
-        }
-        let (_, timer) = self.timer.as_mut()?;
-        self.awake.ask(Source::Deadline, |context| timer.as_mut().poll(context))?;
-        // Once: what has not been dealt with is a deadline anew.
-        self.timer = None;
-        Some(Input::Event(Event::Deadline))
+        Self { awake: Awake::new() }
     }
 }

@@ -129,7 +129,7 @@ impl Driver {
         }
     }
 
-    /// Run until the daemon ends; gives back the outputs, for what is left to do at the end.
+    /// Run until the daemon ends, on the reactor of `inputs`, in a tokio runtime that other threads run; gives back the outputs, for what is left to do at the end.
     pub async fn run(mut self, mut inputs: Inputs) -> (End, Outputs, Inputs, Core) {
         self.step(Event::Begin);
         // From here on queries ask us.

@@ -4,8 +4,9 @@ use crate::config::Invocation;
 use crate::control::{Beside, BesideWait};
 use crate::feed::Feed;
 use crate::kernel::plockdev::{self, RECORD_SIZE, RateLimit, Requests, Results};
-use crate::kernel::{HeldBack, LogSink, ready};
+use crate::kernel::{HeldBack, LogSink};
 use crate::logging::LogOptions;
+use crate::reactor::{Reactor, Registry, Watched};
 use dlm_core::effect::KernelWrite;
 use dlm_core::event::{Confchg, JoinReason, Token};
 use dlm_core::options::Setup;
@@ -13,9 +14,11 @@ use dlm_core::plock::{Mode, Op, PlockInfo};
 use dlm_core::types::{GlobalId, Group, LockspaceName, RingId};
 use dlm_recording::{Recording, Verdict};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::future::poll_fn;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -74,6 +77,14 @@ fn driver(cluster: Box<dyn Cluster>, kernel: Box<dyn Kernel>, recorder: FlightRe
     Driver::new(core, config, vec![node], outputs)
 }
 
+/// Run a driver to its end; it starts no program, which would need the tokio runtime.
+fn run(driver: Driver, inputs: impl FnOnce(&Registry) -> Inputs) -> (End, Core) {
+    let mut reactor = Reactor::new().expect("descriptors");
+    let inputs = inputs(reactor.registry());
+    let (end, _, _, core) = reactor.block_on(driver.run(inputs));
+    (end, core)
+}
+
 #[test]
 fn a_flood_loses_no_event() {
     const FLOOD: usize = 10 * BATCH + 7;
@@ -88,11 +99,15 @@ fn a_flood_loses_no_event() {
     let (_signal_end, signals) = mpsc::channel(1);
     let (_plock_end, plocks) = mpsc::channel(1);
     let (cluster, kernel, plocks) = (Box::new(cluster), Box::new(kernel), Box::new(plocks));
-    let inputs = Inputs { cluster, kernel, plocks, commands, signals };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let (end, _, _, core) = runtime.expect("a runtime").block_on(
-        driver(Box::new(Silent), Box::new(Silent), FlightRecorder::default()).run(inputs),
-    );
+    let driver = driver(Box::new(Silent), Box::new(Silent), FlightRecorder::default());
+    let (end, core) = run(driver, |registry| Inputs {
+        cluster,
+        kernel,
+        plocks,
+        commands,
+        signals,
+        registry: registry.clone(),
+    });
     assert_eq!(end, End::ClusterLost("the end".to_owned()));
     assert_eq!(core.snapshot().lockspaces.len(), FLOOD);
 }
@@ -121,12 +136,14 @@ impl Feed for Endless {
 }
 
 /// Run a daemon where one feed never dries up, until something else says the end; how much it gave.
-fn beside_an_endless_feed(event: Event, inputs: impl FnOnce(Box<dyn Feed>) -> Inputs) -> usize {
+fn beside_an_endless_feed(
+    event: Event,
+    inputs: impl FnOnce(Box<dyn Feed>, &Registry) -> Inputs,
+) -> usize {
     let given = Arc::new(AtomicUsize::new(0));
-    let inputs = inputs(Box::new(Endless { event, given: Arc::clone(&given) }));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let endless = Box::new(Endless { event, given: Arc::clone(&given) });
     let driver = driver(Box::new(Silent), Box::new(Silent), FlightRecorder::default());
-    let (end, ..) = runtime.expect("a runtime").block_on(driver.run(inputs));
+    let (end, _) = run(driver, |registry| inputs(endless, registry));
     assert_eq!(end, End::ClusterLost("the end".to_owned()));
     given.load(Ordering::Relaxed)
 }
@@ -136,25 +153,23 @@ fn the_end() -> Event {
 }
 
 #[test]
-fn other_tasks_have_their_turn_although_a_source_never_dries_up() {
-    /// Says the end from a task that begins when the loop first looks here.
-    struct Elsewhere(Option<mpsc::Sender<Event>>, mpsc::Receiver<Event>);
-    impl Feed for Elsewhere {
+fn other_descriptors_have_their_turn_although_a_source_never_dries_up() {
+    /// Says the end when its descriptor is seen readable.
+    struct Sign(Watched);
+    impl Feed for Sign {
         fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
-            if let Some(events) = self.0.take() {
-                tokio::spawn(async move { events.send(the_end()).await });
-            }
-            self.1.poll_next(context)
+            self.0.poll_readable(context).map(|()| Some(the_end()))
         }
         fn try_next(&mut self) -> Option<Event> {
-            self.1.try_next()
+            self.0.is_readable().then(the_end)
         }
     }
     let request = Event::PlockRequest(lock(GlobalId(1), 1, Op::Lock));
-    let given = beside_an_endless_feed(request, |plocks| {
-        let (events, received) = mpsc::channel(1);
-        let cluster = Box::new(Elsewhere(Some(events), received));
-        Inputs { cluster, plocks, ..silence() }
+    let given = beside_an_endless_feed(request, |plocks, registry| {
+        let sign = EventFd::from_value_and_flags(1, EfdFlags::EFD_NONBLOCK).expect("a sign");
+        let sign = sign.as_fd().try_clone_to_owned().expect("a descriptor");
+        let cluster = Box::new(Sign(registry.watch(sign).expect("a sign")));
+        Inputs { cluster, plocks, ..silence(registry) }
     });
     assert_eq!(given, 1 + BATCH);
 }
@@ -162,16 +177,16 @@ fn other_tasks_have_their_turn_although_a_source_never_dries_up() {
 #[test]
 fn a_flood_of_corosyncs_does_not_hold_up_posix_locks() {
     let event = Event::BadMessage { group: Group::Daemon, from: us(), why: String::new() };
-    let given = beside_an_endless_feed(event, |cluster| {
+    let given = beside_an_endless_feed(event, |cluster, registry| {
         let (requests, plocks) = mpsc::channel(1);
         requests.try_send(the_end()).expect("room");
-        Inputs { cluster, plocks: Box::new(plocks), ..silence() }
+        Inputs { cluster, plocks: Box::new(plocks), ..silence(registry) }
     });
     assert_eq!(given, BATCH);
 }
 
 /// Sources that never have anything, nor end.
-fn silence() -> Inputs {
+fn silence(registry: &Registry) -> Inputs {
     struct Nothing;
     impl Feed for Nothing {
         fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Event>> {
@@ -183,7 +198,7 @@ fn silence() -> Inputs {
     }
     let (cluster, kernel, plocks) = (Box::new(Nothing), Box::new(Nothing), Box::new(Nothing));
     let (commands, signals) = (mpsc::channel(1).1, mpsc::channel(1).1);
-    Inputs { cluster, kernel, plocks, commands, signals }
+    Inputs { cluster, kernel, plocks, commands, signals, registry: registry.clone() }
 }
 
 #[test]
@@ -198,7 +213,8 @@ fn ends_of_kernel_writes_come_before_corosync_and_that_before_signals() {
     let (_kernel_end, kernel) = holding(&done);
     let (_signal_end, signals) = holding(&Event::Terminate);
     let (cluster, kernel) = (Box::new(cluster), Box::new(kernel));
-    let mut inputs = Inputs { cluster, kernel, signals, ..silence() };
+    let reactor = Reactor::new().expect("descriptors");
+    let mut inputs = Inputs { cluster, kernel, signals, ..silence(reactor.registry()) };
     let mut looks = Looks::new();
     for event in [done, the_end(), Event::Terminate] {
         assert!(matches!(inputs.ready(&mut looks), Some(Input::Event(ready)) if ready == event));
@@ -286,15 +302,14 @@ fn with_a_plock_device(
         kernel(ours, id);
         end.blocking_send(Event::ClusterLost { why: "the end".to_owned() }).expect("room");
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let (_, _, _, core) = runtime.expect("a runtime").block_on(async {
-        let plocks = Requests::new(device, &path, us(), limit, log).expect("a socket");
+    let (_, core) = run(driver, |registry| {
+        let plocks = Requests::new(device, &path, us(), limit, log, registry).expect("a socket");
         let (cluster, plocks) = (Box::new(cluster), Box::new(plocks));
         let from_kernel = Box::new(from_kernel);
         let (_command_end, commands) = mpsc::channel(1);
         let (_signal_end, signals) = mpsc::channel(1);
-        let inputs = Inputs { cluster, kernel: from_kernel, plocks, commands, signals };
-        driver.run(inputs).await
+        let registry = registry.clone();
+        Inputs { cluster, kernel: from_kernel, plocks, commands, signals, registry }
     });
     core
 }
@@ -368,8 +383,7 @@ fn cost_of_a_plock() {
             .expect("a pair");
     fcntl(&device, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a flag");
     let echo = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime").block_on(echo(device));
+        echo(device);
     });
     measure(&ours, GlobalId(1), "echo");
     drop(ours);
@@ -383,15 +397,16 @@ fn cost_of_a_plock() {
 }
 
 /// Answers requests with themselves, by a bare event loop.
-async fn echo(device: OwnedFd) {
-    let device = ready::register(device).expect("a socket");
+fn echo(device: OwnedFd) {
+    let mut reactor = Reactor::new().expect("descriptors");
+    let device = reactor.registry().watch(device).expect("a socket");
     let mut record = [0; RECORD_SIZE];
     loop {
-        let mut ready = device.readable().await.expect("an event loop");
-        match nix::unistd::read(device.get_ref(), &mut record) {
+        reactor.block_on(poll_fn(|context| device.poll_readable(context)));
+        match nix::unistd::read(device.get(), &mut record) {
             Ok(0) => return,
-            Ok(_) => assert_eq!(nix::unistd::write(device.get_ref(), &record), Ok(RECORD_SIZE)),
-            Err(_) => ready.clear_ready(),
+            Ok(_) => assert_eq!(nix::unistd::write(device.get(), &record), Ok(RECORD_SIZE)),
+            Err(_) => device.leave(),
         }
     }
 }

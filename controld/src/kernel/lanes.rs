@@ -15,9 +15,9 @@ use crate::kernel::LogSink;
 use crate::kernel::attributes;
 use crate::kernel::error::KernelError;
 use crate::kernel::files::Files;
-use crate::kernel::ready;
 use crate::kernel::write::{Journal, Writer};
 use crate::process::priority;
+use crate::reactor::{Registry, Watched};
 use dlm_core::effect::{KernelWrite, Lane, Level, LogLine};
 use dlm_core::event::{Event, Token};
 use dlm_core::options::Switch;
@@ -26,12 +26,11 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::thread;
-use tokio::io::unix::AsyncFd;
 
 /// Stack of a lane's thread in bytes: paths and short texts, no recursion.
 const LANE_STACK: usize = 128 * 1024;
@@ -94,13 +93,17 @@ pub struct Lanes<F> {
 }
 
 impl<F: Files + Send + Sync + 'static> Lanes<F> {
-    /// Lanes, and what comes of them; its lines go to `log`. Needs the tokio runtime.
+    /// Lanes, and what comes of them; its lines go to `log`. `registry` will watch for them.
     ///
     /// # Errors
-    /// The system gives no descriptor, or the event loop does not take it.
-    pub fn new(writer: Writer<F>, log: LogSink) -> Result<(Self, Completions), KernelError> {
+    /// The system gives no descriptor, or it cannot be watched.
+    pub fn new(
+        writer: Writer<F>,
+        log: LogSink,
+        registry: &Registry,
+    ) -> Result<(Self, Completions), KernelError> {
         let reports = Arc::new(Reports::new()?);
-        let watched = reports.wake.as_fd().try_clone_to_owned().and_then(ready::register);
+        let watched = reports.wake.as_fd().try_clone_to_owned().and_then(|fd| registry.watch(fd));
         let watched = watched.map_err(KernelError::Thread)?;
         let completions = Completions { reports: Arc::clone(&reports), watched, log };
         Ok((Self { writer: Arc::new(writer), running: BTreeMap::new(), reports }, completions))
@@ -200,7 +203,7 @@ fn carry_out<F: Files>(
 /// What comes of the writes: `KernelDone`, with the lines for the log before it.
 pub struct Completions {
     reports: Arc<Reports>,
-    watched: AsyncFd<OwnedFd>,
+    watched: Watched,
     log: LogSink,
 }
 
@@ -210,10 +213,8 @@ impl Feed for Completions {
             if let Some(event) = self.try_next() {
                 return Poll::Ready(Some(event));
             }
-            match ready!(self.watched.poll_read_ready(context)) {
-                Ok(mut guard) => guard.clear_ready(),
-                Err(_) => return Poll::Ready(None),
-            }
+            ready!(self.watched.poll_readable(context));
+            self.watched.leave();
             self.reports.woken();
         }
     }
@@ -259,6 +260,7 @@ mod tests {
     use super::*;
     use crate::kernel::configfs::CommOptions;
     use crate::kernel::testtree::{ModelConfigfs, TestTree};
+    use crate::reactor::Reactor;
     use dlm_core::types::LockspaceName;
     use nix::sys::stat::Mode;
     use std::collections::BTreeSet;
@@ -267,13 +269,13 @@ mod tests {
     use std::io::Read as _;
     use std::path::Path;
     use std::sync::Mutex;
-    use std::time::Duration;
-    use tokio::time::timeout;
+    use std::time::{Duration, Instant};
 
     struct Bench {
         tree: TestTree,
         lanes: Lanes<ModelConfigfs>,
         events: Completions,
+        reactor: Reactor,
         lines: Arc<Mutex<Vec<LogLine>>>,
     }
 
@@ -290,8 +292,9 @@ mod tests {
             let lines = Arc::new(Mutex::new(Vec::new()));
             let into = Arc::clone(&lines);
             let log = Arc::new(move |line| into.lock().unwrap().push(line));
-            let (lanes, events) = Lanes::new(writer, log).unwrap();
-            Self { tree, lanes, events, lines }
+            let reactor = Reactor::new().unwrap();
+            let (lanes, events) = Lanes::new(writer, log, reactor.registry()).unwrap();
+            Self { tree, lanes, events, reactor, lines }
         }
 
         /// A lockspace whose `control` blocks whoever opens it, until somebody reads it.
@@ -303,9 +306,9 @@ mod tests {
             control
         }
 
-        async fn done(&mut self) -> (u64, Result<(), String>) {
-            let next = poll_fn(|context| self.events.poll_next(context));
-            match timeout(SOON, next).await.unwrap().unwrap() {
+        fn done(&mut self) -> (u64, Result<(), String>) {
+            let next = self.reactor.block_on(poll_fn(|context| self.events.poll_next(context)));
+            match next.unwrap() {
                 Event::KernelDone { token, result } => (token.0, result),
                 other => panic!("{other:?}"),
             }
@@ -324,13 +327,12 @@ mod tests {
         })
     }
 
-    async fn until(mut condition: impl FnMut() -> bool) {
-        let wait = async {
-            while !condition() {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        timeout(SOON, wait).await.unwrap();
+    fn until(mut condition: impl FnMut() -> bool) {
+        let end = Instant::now() + SOON;
+        while !condition() {
+            assert!(Instant::now() < end, "not in time");
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     fn descriptors(thread: &Path) -> BTreeSet<String> {
@@ -338,33 +340,32 @@ mod tests {
         entries.flatten().map(|entry| entry.file_name().into_string().unwrap()).collect()
     }
 
-    #[tokio::test]
-    async fn a_stuck_lane_delays_no_other_and_keeps_its_order() {
+    #[test]
+    fn a_stuck_lane_delays_no_other_and_keeps_its_order() {
         let mut bench = Bench::new();
         let control = bench.stuck("slow");
         bench.tree.lockspace("quick");
         bench.lanes.write(Token(1), lane("slow"), KernelWrite::Stop);
         bench.lanes.write(Token(2), lane("slow"), KernelWrite::EventDone { result: 5 });
         bench.lanes.write(Token(3), lane("quick"), KernelWrite::Stop);
-        assert_eq!(bench.done().await, (3, Ok(())));
+        assert_eq!(bench.done(), (3, Ok(())));
         assert_eq!(bench.tree.read("sys/kernel/dlm/slow/event_done"), b"");
         let mut read = String::new();
         fs::File::open(control).unwrap().read_to_string(&mut read).unwrap();
         assert_eq!(read, "0\0");
-        assert_eq!(bench.done().await, (1, Ok(())));
-        assert_eq!(bench.done().await, (2, Ok(())));
+        assert_eq!(bench.done(), (1, Ok(())));
+        assert_eq!(bench.done(), (2, Ok(())));
         let lines = bench.lines.lock().unwrap();
         assert!(lines.iter().all(|line| line.lockspace.is_some()), "{lines:?}");
     }
 
-    #[tokio::test]
-    async fn a_lanes_thread_holds_no_descriptor_of_the_process() {
+    #[test]
+    fn a_lanes_thread_holds_no_descriptor_of_the_process() {
         let mut bench = Bench::new();
         let control = bench.stuck("alone");
         let held = fs::File::open("/dev/null").unwrap();
         bench.lanes.write(Token(1), lane("alone"), KernelWrite::Stop);
-        until(|| thread_named("lane alone").is_some_and(|thread| descriptors(&thread).len() <= 4))
-            .await;
+        until(|| thread_named("lane alone").is_some_and(|thread| descriptors(&thread).len() <= 4));
         let wake = bench.lanes.reports.wake.as_fd().as_raw_fd().to_string();
         let kept: BTreeSet<String> =
             ["0", "1", "2"].map(str::to_owned).into_iter().chain([wake]).collect();
@@ -373,14 +374,14 @@ mod tests {
         // The process's own table is whole: its descriptor is open, and the event loop is still woken.
         held.metadata().unwrap();
         drop(fs::File::open(control).unwrap());
-        assert_eq!(bench.done().await.0, 1);
+        assert_eq!(bench.done().0, 1);
     }
 
-    #[tokio::test]
-    async fn a_failure_says_what_and_where() {
+    #[test]
+    fn a_failure_says_what_and_where() {
         let mut bench = Bench::new();
         bench.lanes.write(Token(9), lane("gone"), KernelWrite::EventDone { result: -1 });
-        let (token, result) = bench.done().await;
+        let (token, result) = bench.done();
         let text = result.unwrap_err();
         assert_eq!(token, 9);
         assert!(
@@ -396,25 +397,24 @@ mod tests {
                 .unwrap()
                 .iter()
                 .any(|line| line.level == Level::Error && line.text == text)
-        })
-        .await;
+        });
     }
 
-    #[tokio::test]
-    async fn a_retired_lanes_thread_ends() {
+    #[test]
+    fn a_retired_lanes_thread_ends() {
         let mut bench = Bench::new();
         bench.tree.lockspace("brief");
         bench.lanes.write(Token(1), lane("brief"), KernelWrite::Stop);
-        assert_eq!(bench.done().await, (1, Ok(())));
+        assert_eq!(bench.done(), (1, Ok(())));
         assert!(thread_named("lane brief").is_some());
         bench.lanes.retire(&lane("brief"));
-        until(|| thread_named("lane brief").is_none()).await;
+        until(|| thread_named("lane brief").is_none());
         bench.lanes.write(Token(2), lane("brief"), KernelWrite::Stop);
-        assert_eq!(bench.done().await, (2, Ok(())));
+        assert_eq!(bench.done(), (2, Ok(())));
     }
 
-    #[tokio::test]
-    async fn more_than_a_lane_holds_is_refused() {
+    #[test]
+    fn more_than_a_lane_holds_is_refused() {
         let mut bench = Bench::new();
         let control = bench.stuck("full");
         for token in 0..20 {
@@ -426,7 +426,7 @@ mod tests {
         let mut refused = 0;
         let mut done = BTreeSet::new();
         while done.len() < 21 {
-            let (token, result) = bench.done().await;
+            let (token, result) = bench.done();
             refused += u32::from(result.is_err());
             assert!(done.insert(token));
             if refused == 1 && result.is_err() {
@@ -437,8 +437,8 @@ mod tests {
         assert!(refused >= 10, "{refused}");
     }
 
-    #[tokio::test]
-    async fn two_hundred_lanes_run_side_by_side() {
+    #[test]
+    fn two_hundred_lanes_run_side_by_side() {
         let mut bench = Bench::new();
         for number in 0..200 {
             bench.tree.lockspace(&format!("n{number}"));
@@ -446,22 +446,21 @@ mod tests {
         }
         let mut done = BTreeSet::new();
         while done.len() < 200 {
-            let (token, result) = bench.done().await;
+            let (token, result) = bench.done();
             result.unwrap();
             done.insert(token);
         }
     }
 
-    #[tokio::test]
-    async fn the_kernels_debug_messages_are_switched_in_the_clusters_lane() {
+    #[test]
+    fn the_kernels_debug_messages_are_switched_in_the_clusters_lane() {
         let mut bench = Bench::new();
         bench.tree.cluster();
         bench.lanes.set_log_debug(Switch::On);
         until(|| {
             assert_eq!(bench.events.try_next(), None);
             bench.lines.lock().unwrap().iter().any(|line| line.text == "set log_debug 1")
-        })
-        .await;
+        });
         assert_eq!(bench.tree.read("sys/kernel/config/dlm/cluster/log_debug"), b"1");
     }
 }

@@ -11,8 +11,8 @@ mod rate;
 
 use crate::feed::Feed;
 use crate::kernel::error::{KernelError, Operation};
-use crate::kernel::ready;
 use crate::kernel::{HeldBack, LogSink};
+use crate::reactor::{Registry, Watched};
 use dlm_core::effect::{Level, LogLine};
 use dlm_core::event::Event;
 use dlm_core::plock::{Mode, Op, PlockInfo};
@@ -25,8 +25,6 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, Sleep};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -34,6 +32,11 @@ pub use rate::RateLimit;
 
 /// Size of a request and of a result.
 pub const RECORD_SIZE: usize = 64;
+
+/// So often in a row a request was alone: then the next one is taken for alone too,
+const ALONE: u32 = 4;
+/// so often, before the device is asked again whether that is so.
+const KNOWN: u32 = 64;
 
 /// `DLM_PLOCK_VERSION_MAJOR` of linux/dlm_plock.h.
 const VERSION_MAJOR: u32 = 1;
@@ -142,7 +145,11 @@ pub fn fuzz_record(bytes: &[u8]) {
 
 /// The reading end.
 pub struct Requests {
-    device: AsyncFd<OwnedFd>,
+    device: Watched,
+    /// Requests read since the device was last found readable.
+    read: u32,
+    /// How often in a row one was all that there was.
+    alone: u32,
     path: PathBuf,
     us: NodeId,
     log: LogSink,
@@ -155,7 +162,7 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// The device's requests, for node `us`; needs the tokio runtime. Complaints go to `log`, which leaves out repeats.
+    /// The device's requests, for node `us`; a rate limit needs the tokio runtime. Complaints go to `log`, which leaves out repeats.
     ///
     /// # Errors
     /// The event loop does not take the device.
@@ -165,12 +172,24 @@ impl Requests {
         us: NodeId,
         limit: RateLimit,
         log: LogSink,
+        registry: &Registry,
     ) -> Result<Self, KernelError> {
         let device =
-            ready::register(device).map_err(KernelError::path(Operation::Register, path))?;
+            registry.watch(device).map_err(KernelError::path(Operation::Register, path))?;
         let bucket = Bucket::new(limit.get());
         let path = path.to_owned();
-        Ok(Self { device, path, us, log, limit, bucket, refill: None, over: false })
+        Ok(Self {
+            device,
+            read: 0,
+            alone: 0,
+            path,
+            us,
+            log,
+            limit,
+            bucket,
+            refill: None,
+            over: false,
+        })
     }
 
     /// When the rate limit allows the next request; `None`: now. A new limit counts at once.
@@ -190,21 +209,44 @@ impl Requests {
     }
 
     /// The device is empty.
-    fn all_read(&self) {
+    fn all_read(&mut self) {
+        self.alone = if self.read == 1 { self.alone.saturating_add(1) } else { 0 };
+        self.leave();
         if self.bucket.rate > 0 {
             self.limit.release();
         }
     }
 
-    /// Wait for a token.
-    fn poll_token(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    /// What comes, or is left, is told of by the next look at the device.
+    fn leave(&mut self) {
+        self.read = 0;
+        self.device.leave();
+    }
+
+    /// Hardly anything is left: a process that waits for its answer asks nothing else, and to find the device empty costs as
+    /// much as a look. From time to time it is worth to know better.
+    fn is_enough(&mut self) -> bool {
+        let enough = self.read > 0 && self.alone >= ALONE;
+        if enough {
+            self.alone = if self.alone < ALONE + KNOWN { self.alone + 1 } else { ALONE - 1 };
+        }
+        enough && self.bucket.rate == 0
+    }
+
+    /// Wait for a token. The device has its requests, and says so, all the while.
+    fn poll_token(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(due) = self.wait_until() {
+            if self.refill.is_none() {
+                self.device.set_wanted(false)?;
+            }
             let refill = self.refill.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
             refill.as_mut().reset(due);
             ready!(refill.as_mut().poll(context));
         }
-        self.refill = None;
-        Poll::Ready(())
+        if self.refill.take().is_some() {
+            self.device.set_wanted(true)?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// What the device gave: a request, or a complaint for the log.
@@ -233,16 +275,13 @@ impl Requests {
 impl Feed for Requests {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
         while !self.over {
-            ready!(self.poll_token(context));
-            match self.device.poll_read_ready(context) {
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Some(self.lost(error))),
-                Poll::Pending => {
-                    self.all_read();
-                    return Poll::Pending;
-                }
+            if let Err(error) = ready!(self.poll_token(context)) {
+                return Poll::Ready(Some(self.lost(error)));
             }
-            // Nothing: the device was empty after all, or the rest of the limit went to what was no request.
+            if self.device.poll_readable(context).is_pending() {
+                return Poll::Pending;
+            }
+            // Nothing: the device is empty, or hardly likely to have more, or the rest of the limit went to what was no request.
             if let Some(event) = self.try_next() {
                 return Poll::Ready(Some(event));
             }
@@ -251,11 +290,13 @@ impl Feed for Requests {
     }
 
     fn try_next(&mut self) -> Option<Event> {
-        while !self.over && self.wait_until().is_none() {
+        while !self.over && self.device.is_readable() && self.wait_until().is_none() {
+            if self.is_enough() {
+                self.leave();
+                return None;
+            }
             let mut record = [0; RECORD_SIZE];
-            // Makes no system call where the device was found empty, and has not become readable since.
-            let read = self.device.try_io(Interest::READABLE, |device| read(device, &mut record));
-            let length = match read {
+            let length = match read(self.device.get(), &mut record) {
                 Ok(0) => return Some(self.lost(io::ErrorKind::UnexpectedEof.into())),
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -264,6 +305,7 @@ impl Feed for Requests {
                 }
                 Err(error) => return Some(self.lost(error)),
             };
+            self.read = self.read.saturating_add(1);
             if let Some(event) = self.take(record.get(..length).unwrap_or_default()) {
                 return Some(event);
             }

@@ -8,6 +8,7 @@ use crate::kernel::plockdev::Results;
 use crate::kernel::root::Root;
 use crate::kernel::write::Writer;
 use crate::kernel::{HeldBack, Kernel, LogSink};
+use crate::reactor::Registry;
 use dlm_core::effect::{KernelWrite, Lane};
 use dlm_core::event::Token;
 use dlm_core::options::Switch;
@@ -20,8 +21,8 @@ pub struct RealKernel {
 }
 
 impl RealKernel {
-    /// The kernel whose file systems are below `root`, and what comes of writes. `plocks` takes results of POSIX locks. Needs
-    /// the tokio runtime.
+    /// The kernel whose file systems are below `root`, and what comes of writes, for which `registry` will watch. `plocks` takes
+    /// results of POSIX locks.
     ///
     /// # Errors
     /// As [`Lanes::new`].
@@ -30,8 +31,10 @@ impl RealKernel {
         comms: CommOptions,
         log: LogSink,
         plocks: Results,
+        registry: &Registry,
     ) -> Result<(Self, Completions), KernelError> {
-        let (lanes, completions) = Lanes::new(Writer { files: OsFiles, root, comms }, log)?;
+        let writer = Writer { files: OsFiles, root, comms };
+        let (lanes, completions) = Lanes::new(writer, log, registry)?;
         Ok((Self { lanes, plocks }, completions))
     }
 }

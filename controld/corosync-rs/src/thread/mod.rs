@@ -28,7 +28,7 @@ use crate::quorum::Quorum;
 use crate::types::RingId;
 use inbox::{Command, Shared};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use reader::Reader;
+use reader::{Before, Reader};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -358,7 +358,18 @@ pub struct Events<K: Key> {
 impl<K: Key> Events<K> {
     /// The next event, if it is there.
     pub fn try_recv(&mut self) -> Option<Event<K>> {
-        self.reader.next()
+        self.reader.next(Before::Unknown)
+    }
+
+    /// The same for a caller who has seen the descriptor readable, and has read nothing since: with fewer system calls, mostly.
+    pub fn recv_seen(&mut self) -> Option<Event<K>> {
+        self.reader.next(Before::Seen)
+    }
+
+    /// The next event was read from corosync: it is there, whatever the descriptor says.
+    #[must_use]
+    pub fn has_read_ahead(&self) -> bool {
+        self.reader.has_read_ahead()
     }
 
     /// No more will come.
@@ -375,15 +386,15 @@ impl<K: Key> Events<K> {
                 return event;
             }
             // A failure other than a signal would be one of the next look too, which tells it.
-            let mut fds = [PollFd::new(self.reader.waits_on(), PollFlags::POLLIN)];
+            let mut fds = [PollFd::new(self.reader.as_fd(), PollFlags::POLLIN)];
             let _woken = poll(&mut fds, PollTimeout::NONE);
         }
     }
 }
 
 impl<K: Key> AsFd for Events<K> {
-    /// Becomes readable, anew each time, when [`Events::try_recv`] has given nothing and would now give something or be over.
-    /// It may be readable without that.
+    /// Readable as long as [`Events::try_recv`] would give something, or be over, that is not read ahead; now and then without
+    /// that. An event loop may take that by level or, if it asks until there is nothing, by edge.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }

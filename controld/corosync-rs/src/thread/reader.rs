@@ -122,13 +122,13 @@ impl<K: Key> Reader<K> {
         self.over
     }
 
-    /// What to poll until there may be more: where something is held, corosync's descriptors have nothing to say.
-    pub(super) fn waits_on(&self) -> BorrowedFd<'_> {
-        if self.held.is_some() { self.shared.reader_wake_fd() } else { self.as_fd() }
+    /// An event was read that was not given yet.
+    pub(super) fn has_read_ahead(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// The next event, if there is one.
-    pub(super) fn next(&mut self) -> Option<Event<K>> {
+    pub(super) fn next(&mut self, mut before: Before) -> Option<Event<K>> {
         while !self.over {
             if let Some(event) = self.events.pop_front() {
                 if matches!(event, Event::Lost { .. }) {
@@ -136,11 +136,12 @@ impl<K: Key> Reader<K> {
                 }
                 return Some(event);
             }
-            if let Err((connection, loss)) = self.read() {
+            if let Err((connection, loss)) = self.read(before) {
                 self.shared.lose(connection, loss);
             } else if self.events.is_empty() {
                 return None;
             }
+            before = Before::Unknown;
         }
         None
     }
@@ -154,11 +155,13 @@ impl<K: Key> Reader<K> {
     }
 
     /// Read until there is an event, or nothing more.
-    fn read(&mut self) -> std::result::Result<(), (Connection<K>, Loss)> {
+    fn read(&mut self, mut before: Before) -> std::result::Result<(), (Connection<K>, Loss)> {
         let failed = |connection| move |error| (connection, Loss::Failed(error));
         self.take_notes().map_err(failed(Connection::Cfg))?;
         while self.events.is_empty() && self.held.is_none() && !self.over {
-            let Some(ready) = self.ready().map_err(failed(Connection::Cfg))? else { break };
+            let ready = self.ready(before).map_err(failed(Connection::Cfg))?;
+            let Some(ready) = ready else { break };
+            before = Before::Unknown;
             let (connection, found) = match ready.source {
                 Source::Notes => {
                     self.shared.reader_woken();
@@ -192,16 +195,20 @@ impl<K: Key> Reader<K> {
                         let at = self.groups.partition_point(|other| other.rank < group.rank);
                         self.groups.insert(at, group);
                         self.look.push(EpollEvent::empty());
+                        if self.held.is_some() {
+                            self.listen(false)?;
+                        }
                     }
                 }
                 Note::Gone(group) => self.forget(group),
                 Note::Addresses(answers) => {
                     self.addresses.learn(answers);
                     if let Some(Held { quorate, ring, members }) = self.held.take() {
+                        self.listen(true)?;
                         let addresses = self.addresses.known();
                         self.events.push_back(Event::Quorum { quorate, ring, members, addresses });
                     }
-                    self.translate_quorum();
+                    self.translate_quorum()?;
                 }
                 Note::Event(event) => self.events.push_back(event),
             }
@@ -214,8 +221,8 @@ impl<K: Key> Reader<K> {
     }
 
     /// The highest of the sources that have something.
-    fn ready(&mut self) -> Result<Option<Ready>> {
-        highest(|| {
+    fn ready(&mut self, before: Before) -> Result<Option<Ready>> {
+        highest(before, || {
             let count = loop {
                 match self.epoll.wait(&mut self.look, EpollTimeout::ZERO) {
                     Ok(count) => break count,
@@ -227,7 +234,8 @@ impl<K: Key> Reader<K> {
                 source: Source::from_token(event.data()),
                 hung_up: event.events().intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR),
             };
-            Ok(self.look.iter().take(count).map(ready).min_by_key(|ready| ready.source))
+            let best = self.look.iter().take(count).map(ready).min_by_key(|ready| ready.source);
+            Ok(best.map(|best| (best, count == 1)))
         })
     }
 
@@ -237,14 +245,13 @@ impl<K: Key> Reader<K> {
             Dispatch::Idle => Ok(false),
             Dispatch::Events(events) => {
                 self.notes_of_quorum.extend(events);
-                self.translate_quorum();
-                Ok(true)
+                self.translate_quorum().map(|()| true)
             }
         }
     }
 
     /// Up to the first that has to wait for addresses.
-    fn translate_quorum(&mut self) {
+    fn translate_quorum(&mut self) -> Result<()> {
         while self.held.is_none()
             && let Some(event) = self.notes_of_quorum.pop_front()
         {
@@ -261,10 +268,28 @@ impl<K: Key> Reader<K> {
                     } else {
                         self.shared.push(Command::AddressesOf { nodes });
                         self.held = Some(Held { quorate, ring, members });
+                        self.listen(false)?;
                     }
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Watch corosync's connections, or, while something is held, what wakes us alone.
+    fn listen(&self, on: bool) -> Result<()> {
+        let set = |fd: BorrowedFd<'_>, source: Source| {
+            let flags = if on { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
+            self.epoll
+                .modify(fd, &mut EpollEvent::new(flags, source.to_token()))
+                .map_err(|errno| Error::System { call: "epoll_ctl", errno })
+        };
+        set(self.quorum.as_fd(), Source::Quorum)?;
+        set(self.cfg.as_fd(), Source::Cfg)?;
+        self.groups.iter().try_for_each(|group| {
+            let Some(cpg) = group.cpg() else { return Ok(()) };
+            set(cpg.as_fd(), Source::Group(group.rank))
+        })
     }
 
     fn read_cfg(&mut self) -> Result<bool> {
@@ -327,15 +352,31 @@ impl<K: Key> AsFd for Reader<K> {
     }
 }
 
-/// The highest of the sources that have something; `look` gives the highest at the moment, and is asked until it gives none
-/// that ranks higher than the last.
-fn highest(mut look: impl FnMut() -> Result<Option<Ready>>) -> Result<Option<Ready>> {
+/// What is known before the first look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    Unknown,
+    /// A source had something, and nothing was read since.
+    Seen,
+}
+
+/// The highest of the sources that have something; `look` gives the highest at the moment, and whether it is the only one, and
+/// is asked until it gives none that ranks higher than the last. The only one that a look shows after something was seen is
+/// what was seen.
+fn highest(
+    before: Before,
+    mut look: impl FnMut() -> Result<Option<(Ready, bool)>>,
+) -> Result<Option<Ready>> {
     let mut best: Option<Ready> = None;
     loop {
-        match look()?.filter(|new| best.is_none_or(|old| new.source < old.source)) {
+        let better = look()?.filter(|(new, _)| best.is_none_or(|old| new.source < old.source));
+        match better {
             // Nothing that is corosync's ranks higher.
-            Some(better) if better.source <= Source::Quorum => return Ok(Some(better)),
-            Some(better) => best = Some(better),
+            Some((better, _)) if better.source <= Source::Quorum => return Ok(Some(better)),
+            Some((only, true)) if before == Before::Seen && best.is_none() => {
+                return Ok(Some(only));
+            }
+            Some((better, _)) => best = Some(better),
             None => return Ok(best),
         }
     }
@@ -361,23 +402,39 @@ mod tests {
         assert_eq!(all.map(|source| Source::from_token(source.to_token())), all);
     }
 
-    /// What is chosen where the looks show these one after the other, and how many looks it takes.
-    fn chosen(looks: &[Option<Source>]) -> (Option<Source>, usize) {
+    /// What is chosen where the looks show these, the highest first, one after the other, and how many looks it takes.
+    fn chosen(before: Before, looks: &[&[Source]]) -> (Option<Source>, usize) {
         let mut shown = looks.iter();
-        let ready = |source: Source| Ready { source, hung_up: false };
-        let found = highest(|| Ok(shown.next().expect("a look").map(ready))).expect("no fault");
-        (found.map(|ready| ready.source), looks.len() - shown.len())
+        let ready = |source: &Source| Ready { source: *source, hung_up: false };
+        let found = highest(before, || {
+            let sources = shown.next().expect("a look");
+            Ok(sources.first().map(|source| (ready(source), sources.len() == 1)))
+        });
+        (found.expect("no fault").map(|ready| ready.source), looks.len() - shown.len())
     }
 
     #[test]
     fn what_comes_during_the_look_and_ranks_higher_is_read_first() {
         let [first, second, third] = [0, 1, 2].map(Source::Group);
-        assert_eq!(chosen(&[None]), (None, 1));
-        assert_eq!(chosen(&[Some(third), Some(third)]), (Some(third), 2));
-        assert_eq!(chosen(&[Some(third), Some(second), Some(first), None]), (Some(first), 4));
-        assert_eq!(chosen(&[Some(third), Some(Source::Quorum)]), (Some(Source::Quorum), 2));
-        assert_eq!(chosen(&[Some(Source::Notes)]), (Some(Source::Notes), 1));
+        let chosen = |looks: &[&[Source]]| chosen(Before::Unknown, looks);
+        assert_eq!(chosen(&[&[]]), (None, 1));
+        assert_eq!(chosen(&[&[third], &[third]]), (Some(third), 2));
+        assert_eq!(chosen(&[&[third], &[second, third], &[first, second], &[]]), (Some(first), 4));
+        assert_eq!(chosen(&[&[third], &[Source::Quorum]]), (Some(Source::Quorum), 2));
+        assert_eq!(chosen(&[&[Source::Notes]]), (Some(Source::Notes), 1));
         // A lower one may have come since, or the higher one have been a false alarm.
-        assert_eq!(chosen(&[Some(second), Some(third)]), (Some(second), 2));
+        assert_eq!(chosen(&[&[second], &[third]]), (Some(second), 2));
+    }
+
+    #[test]
+    fn one_look_is_enough_for_what_was_seen_before_and_is_alone() {
+        let [first, second] = [0, 1].map(Source::Group);
+        assert_eq!(chosen(Before::Seen, &[&[second], &[first]]), (Some(second), 1));
+        // Which of them was seen is not known.
+        assert_eq!(
+            chosen(Before::Seen, &[&[second, Source::Group(2)], &[first], &[]]),
+            (Some(first), 3)
+        );
+        assert_eq!(chosen(Before::Seen, &[&[]]), (None, 1));
     }
 }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::reactor::Reactor;
+use nix::sys::epoll::EpollTimeout;
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 use std::future::poll_fn;
 use std::os::fd::AsRawFd as _;
@@ -49,6 +51,7 @@ fn request(info: &PlockInfo) -> [u8; RECORD_SIZE] {
 struct Reading {
     kernel: OwnedFd,
     requests: Requests,
+    reactor: Reactor,
     limit: RateLimit,
     said: Arc<Mutex<Vec<String>>>,
 }
@@ -58,8 +61,10 @@ fn reading(rate: u32) -> Reading {
     let limit = RateLimit::new(rate);
     let (log, said) = sink();
     let path = Path::new("/dev/misc/dlm_plock");
-    let requests = Requests::new(device, path, us(), limit.clone(), log).unwrap();
-    Reading { kernel, requests, limit, said }
+    let reactor = Reactor::new().unwrap();
+    let requests =
+        Requests::new(device, path, us(), limit.clone(), log, reactor.registry()).unwrap();
+    Reading { kernel, requests, reactor, limit, said }
 }
 
 impl Reading {
@@ -71,8 +76,21 @@ impl Reading {
         numbers.for_each(|number| self.ask(&request(&info(number))));
     }
 
+    /// Tokio's time passes meanwhile.
+    async fn next_event(&mut self) -> Option<Event> {
+        poll_fn(|context| {
+            loop {
+                let next = self.requests.poll_next(context);
+                if next.is_ready() || self.reactor.look(EpollTimeout::ZERO) == 0 {
+                    return next;
+                }
+            }
+        })
+        .await
+    }
+
     async fn next(&mut self) -> Option<PlockInfo> {
-        match poll_fn(|context| self.requests.poll_next(context)).await? {
+        match self.next_event().await? {
             Event::PlockRequest(info) => Some(info),
             other => panic!("{other:?}"),
         }
@@ -141,6 +159,42 @@ async fn everything_that_is_there_is_read_in_order() {
     assert_eq!(reading.next().await, Some(info(50)));
 }
 
+/// The device is not asked in vain for more, and yet nothing is left there.
+#[tokio::test]
+async fn one_at_a_time_is_expected_after_a_while_and_more_are_found_all_the_same() {
+    let mut reading = reading(0);
+    for number in 0..100 {
+        reading.ask_for(number..number + 1);
+        assert_eq!(reading.next().await, Some(info(number)));
+        let more = reading.requests.device.is_readable();
+        assert_eq!(reading.requests.try_next(), None);
+        assert!(more, "it could have been asked");
+    }
+    reading.ask_for(100..300);
+    for number in 100..300 {
+        assert_eq!(reading.next().await, Some(info(number)));
+    }
+    assert_eq!(reading.requests.try_next(), None);
+    // Several at once are known of by now.
+    reading.ask_for(300..302);
+    assert_eq!(reading.next().await, Some(info(300)));
+    assert_eq!(reading.requests.try_next(), Some(Event::PlockRequest(info(301))));
+}
+
+/// A limit leaves requests in the device, which must not end every wait at once.
+#[tokio::test(start_paused = true)]
+async fn a_device_that_has_to_wait_for_the_limit_is_not_watched() {
+    let mut reading = reading(1);
+    reading.ask_for(0..2);
+    assert_eq!(reading.next().await, Some(info(0)));
+    let waits = poll_fn(|context| Poll::Ready(reading.requests.poll_next(context))).await;
+    assert_eq!(waits, Poll::Pending);
+    assert_eq!(reading.reactor.look(EpollTimeout::ZERO), 0);
+    assert_eq!(reading.next().await, Some(info(1)));
+    reading.ask_for(2..3);
+    assert_eq!(reading.reactor.look(EpollTimeout::ZERO), 1, "it is watched again");
+}
+
 #[tokio::test]
 async fn a_bad_record_is_told_and_the_next_one_is_read() {
     let mut reading = reading(0);
@@ -159,12 +213,12 @@ async fn a_bad_record_is_told_and_the_next_one_is_read() {
 
 #[tokio::test]
 async fn the_end_of_the_device_is_the_daemons() {
-    let Reading { kernel, mut requests, .. } = reading(0);
-    drop(kernel);
-    let end = poll_fn(|context| requests.poll_next(context)).await;
+    let mut reading = reading(0);
+    reading.kernel = pair().0;
+    let end = reading.next_event().await;
     let Some(Event::ClusterLost { why }) = end else { panic!("{end:?}") };
     assert!(why.starts_with("plock device: ") && why.contains("/dev/misc/dlm_plock"), "{why}");
-    assert_eq!(poll_fn(|context| requests.poll_next(context)).await, None);
+    assert_eq!(reading.next_event().await, None);
 }
 
 /// When the requests of one burst come, in milliseconds.
@@ -222,8 +276,10 @@ async fn what_the_limit_holds_back_is_told_with_its_times() {
     let path = Path::new("/dev/misc/dlm_plock");
     let results = device.try_clone().unwrap();
     let results = Results::new(results, path.into(), limit.clone(), log.clone(), log.clone());
-    let requests = Requests::new(device, path, us(), limit.clone(), log).unwrap();
-    let mut reading = Reading { kernel, requests, limit, said };
+    let reactor = Reactor::new().unwrap();
+    let requests =
+        Requests::new(device, path, us(), limit.clone(), log, reactor.registry()).unwrap();
+    let mut reading = Reading { kernel, requests, reactor, limit, said };
     reading.ask_for(0..2);
     assert_eq!(reading.next().await, Some(info(0)));
     assert_eq!(reading.next().await, Some(info(1)));
