@@ -90,7 +90,7 @@ fn failed_node_is_fenced_once_and_recovered() {
 /// Load that waits for a recovery must not hold it up; what is written and answered must not, either. A container without
 /// the right to it has ordinary threads alone. The testbed's kernels have no lanes; those are looked at on machines.
 #[test]
-fn main_thread_alone_runs_before_ordinary_load() {
+fn main_thread_and_what_works_for_it_run_before_ordinary_load() {
     let lab = cluster(1, "");
     let allowed = !dump(&lab, 1).contains("no realtime priority: ");
     let threads = lab.daemon_threads(1).unwrap();
@@ -100,7 +100,7 @@ fn main_thread_alone_runs_before_ordinary_load() {
         let first = threads.iter().filter(|(_, turn)| **turn == Turn::First);
         first.map(|(name, _)| name.clone()).collect()
     };
-    let wanted: &[&str] = if allowed { &["dlm_controld"] } else { &[] };
+    let wanted: &[&str] = if allowed { &["dlm_controld", "dlm_tasks"] } else { &[] };
     assert_eq!(first(&threads), wanted);
     lab.discard();
 

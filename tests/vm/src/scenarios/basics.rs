@@ -41,7 +41,10 @@ pub(super) fn mount(cluster: &Cluster) -> Result<()> {
         node.ok(&format!("echo from {id} >/mnt/gfs2/{id}; sync /mnt/gfs2/{id}"))?;
         if *cluster.options().daemon_of(id) != Daemon::C {
             let first = node.ok(RUN_FIRST)?;
-            ensure!(first == "corosync\ndlm_controld\nlane\nlane fs\n", "ahead run {first:?}");
+            ensure!(
+                first == "corosync\ndlm_controld\ndlm_tasks\nlane\nlane fs\n",
+                "ahead run {first:?}"
+            );
         }
     }
     for node in cluster.nodes() {
