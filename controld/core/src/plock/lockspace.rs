@@ -72,19 +72,18 @@ impl Lockspace {
         world: &World,
         out: &mut Out<'_>,
     ) {
-        if world.mutated(Mutant::LoseATransferredLock) {
-            let mut less = data.clone();
-            for part in &mut less.parts {
-                part.entries = part.entries.iter().skip(1).copied().collect();
+        let lose = world.mutated(Mutant::LoseATransferredLock);
+        if lose || world.mutated(Mutant::KeepAbortedTransfer) {
+            let mut changed = data.clone();
+            for part in &mut changed.parts {
+                if lose {
+                    part.entries = part.entries.iter().skip(1).copied().collect();
+                } else {
+                    part.continues = self.plocks.resources.contains(part.number);
+                }
             }
-            self.with_plocks(world, out, |plocks, voice, out| plocks.data(from, &less, voice, out));
-            return;
-        }
-        if world.mutated(Mutant::KeepAbortedTransfer) {
-            let continues = self.plocks.resources.contains(data.number);
-            let again = PlocksData { continues, ..data.clone() };
             self.with_plocks(world, out, |plocks, voice, out| {
-                plocks.data(from, &again, voice, out);
+                plocks.data(from, &changed, voice, out);
             });
             return;
         }
