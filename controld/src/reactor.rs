@@ -44,7 +44,7 @@ struct Shared {
     /// The wait may have to be interrupted.
     waits: AtomicBool,
     /// By their place, which the kernel keeps for us.
-    watched: Mutex<Vec<Option<Arc<Slot>>>>,
+    watched: Mutex<Vec<Option<Place>>>,
     /// Nanoseconds of the monotonic clock; [`NEVER`] without a deadline.
     alarm: AtomicU64,
     /// The alarm's time has come.
@@ -57,7 +57,16 @@ const NEVER: u64 = u64::MAX;
 #[derive(Debug, Default)]
 struct Slot {
     readable: AtomicBool,
+    /// Told of again before anybody has read: it is not watched until somebody has, or it would end every wait at once.
+    muted: AtomicBool,
     waker: Mutex<Option<Waker>>,
+}
+
+/// A place in the table.
+#[derive(Debug)]
+struct Place {
+    slot: Arc<Slot>,
+    descriptor: Arc<OwnedFd>,
 }
 
 impl Slot {
@@ -81,7 +90,7 @@ impl Wake for Shared {
 }
 
 impl Shared {
-    fn watched(&self) -> MutexGuard<'_, Vec<Option<Arc<Slot>>>> {
+    fn watched(&self) -> MutexGuard<'_, Vec<Option<Place>>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -168,11 +177,17 @@ impl Reactor {
                 continue;
             }
             let place = usize::try_from(event.data()).unwrap_or(usize::MAX);
-            let slot = shared.watched().get(place).cloned().flatten();
-            if let Some(slot) = slot {
-                slot.readable.store(true, Ordering::Relaxed);
-                slot.waker().iter().for_each(Waker::wake_by_ref);
+            let watched = shared.watched();
+            let Some(Place { slot, descriptor }) = watched.get(place).and_then(Option::as_ref)
+            else {
+                continue;
+            };
+            if slot.readable.swap(true, Ordering::Relaxed) {
+                // By its removal: a hang-up is told of whatever is asked for.
+                let muted = shared.epoll.delete(descriptor).is_ok();
+                slot.muted.store(muted, Ordering::Relaxed);
             }
+            slot.waker().iter().for_each(Waker::wake_by_ref);
         }
         seen
     }
@@ -184,13 +199,14 @@ impl Registry {
     /// # Errors
     /// It cannot be watched, for example a plain file.
     pub fn watch(&self, descriptor: OwnedFd) -> io::Result<Watched> {
-        let slot = Arc::<Slot>::default();
+        let (slot, descriptor) = (Arc::<Slot>::default(), Arc::new(descriptor));
         let mut watched = self.0.watched();
         let place = watched.iter().position(Option::is_none).unwrap_or(watched.len());
         self.0.epoll.add(&descriptor, EpollEvent::new(EpollFlags::EPOLLIN, data_of(place)))?;
+        let taken = Place { slot: Arc::clone(&slot), descriptor: Arc::clone(&descriptor) };
         match watched.get_mut(place) {
-            Some(free) => *free = Some(Arc::clone(&slot)),
-            None => watched.push(Some(Arc::clone(&slot))),
+            Some(free) => *free = Some(taken),
+            None => watched.push(Some(taken)),
         }
         drop(watched);
         Ok(Watched { descriptor, slot, place, registry: self.clone() })
@@ -211,7 +227,7 @@ fn data_of(place: usize) -> u64 {
 /// A descriptor that is watched, as long as this lives.
 #[derive(Debug)]
 pub struct Watched {
-    descriptor: OwnedFd,
+    descriptor: Arc<OwnedFd>,
     slot: Arc<Slot>,
     place: usize,
     registry: Registry,
@@ -237,28 +253,27 @@ impl Watched {
 
     /// Enough was read: what is left, if anything, is told of by the next look.
     pub(crate) fn leave(&self) {
-        self.slot.readable.store(false, Ordering::Relaxed);
+        let slot = &self.slot;
+        if slot.muted.load(Ordering::Relaxed) {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, data_of(self.place));
+            if self.registry.0.epoll.add(&*self.descriptor, event).is_err() {
+                // No memory: it stays readable, so that somebody asks, and leaves it, again.
+                return;
+            }
+            slot.muted.store(false, Ordering::Relaxed);
+        }
+        slot.readable.store(false, Ordering::Relaxed);
     }
 
-    /// Do not tell of it, or tell of it again: what is there and not wanted would end every wait at once.
-    ///
-    /// # Errors
-    /// The system has no memory.
-    pub(crate) fn set_wanted(&self, wanted: bool) -> io::Result<()> {
-        let flags = if wanted { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
-        let mut event = EpollEvent::new(flags, data_of(self.place));
-        Ok(self.registry.0.epoll.modify(&self.descriptor, &mut event)?)
-    }
-
-    pub(crate) const fn get(&self) -> &OwnedFd {
+    pub(crate) fn get(&self) -> &OwnedFd {
         &self.descriptor
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        // Fails only where it was never watched.
-        let _unwatched = self.registry.0.epoll.delete(&self.descriptor);
+        // Fails only where it was muted.
+        let _unwatched = self.registry.0.epoll.delete(&*self.descriptor);
         if let Some(slot) = self.registry.0.watched().get_mut(self.place) {
             *slot = None;
         }
@@ -296,6 +311,35 @@ mod tests {
         drop(watched);
         sign.write(1).unwrap();
         assert_eq!(reactor.look(EpollTimeout::ZERO), 0, "it is not watched any more");
+    }
+
+    /// It would end every wait at once, and take the processor from those who are waited for.
+    #[test]
+    fn what_nobody_reads_is_told_of_twice_and_again_when_somebody_has() {
+        let mut reactor = Reactor::new().unwrap();
+        let sign = event_fd();
+        let watched = reactor.registry().watch(sign.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        sign.write(1).unwrap();
+        let mut looks = || [0; 4].map(|_| reactor.look(EpollTimeout::ZERO));
+        assert_eq!(looks(), [1, 1, 0, 0]);
+        assert!(watched.is_readable());
+        watched.leave();
+        assert_eq!(looks(), [1, 1, 0, 0], "it is still there");
+        sign.read().unwrap();
+        watched.leave();
+        assert_eq!(looks(), [0; 4]);
+        sign.write(1).unwrap();
+        assert_eq!(looks(), [1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_hang_up_that_nobody_reads_ends_no_wait_for_long() {
+        let mut reactor = Reactor::new().unwrap();
+        let (reading, writing) = nix::unistd::pipe().unwrap();
+        let watched = reactor.registry().watch(reading).unwrap();
+        drop(writing);
+        assert_eq!([0; 4].map(|_| reactor.look(EpollTimeout::ZERO)), [1, 1, 0, 0]);
+        assert!(watched.is_readable());
     }
 
     #[test]

@@ -233,20 +233,15 @@ impl Requests {
         enough && self.bucket.rate == 0
     }
 
-    /// Wait for a token. The device has its requests, and says so, all the while.
-    fn poll_token(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Wait for a token.
+    fn poll_token(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while let Some(due) = self.wait_until() {
-            if self.refill.is_none() {
-                self.device.set_wanted(false)?;
-            }
             let refill = self.refill.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
             refill.as_mut().reset(due);
             ready!(refill.as_mut().poll(context));
         }
-        if self.refill.take().is_some() {
-            self.device.set_wanted(true)?;
-        }
-        Poll::Ready(Ok(()))
+        self.refill = None;
+        Poll::Ready(())
     }
 
     /// What the device gave: a request, or a complaint for the log.
@@ -275,9 +270,7 @@ impl Requests {
 impl Feed for Requests {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
         while !self.over {
-            if let Err(error) = ready!(self.poll_token(context)) {
-                return Poll::Ready(Some(self.lost(error)));
-            }
+            ready!(self.poll_token(context));
             if self.device.poll_readable(context).is_pending() {
                 return Poll::Pending;
             }
