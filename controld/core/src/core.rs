@@ -159,7 +159,9 @@ impl Core {
             }
             Event::Nodelist { joined, left } => self.world.cluster.nodelist(&joined, &left, out),
             Event::Confchg { group, change } => return self.confchg(group, &change, out),
-            Event::Ring { group: Group::Daemon, ring } => self.world.daemons.ring_event(ring, out),
+            Event::Ring { group: Group::Daemon, ring } => {
+                self.world.daemons.ring_event(ring, &self.world.setup, out);
+            }
             Event::Ring { group: Group::Lockspace(name), ring } => {
                 if let Some(lockspace) = self.lockspaces.get_mut(&name) {
                     lockspace.ring_event(ring, out);
@@ -323,6 +325,7 @@ impl Core {
             }
             Message::FenceResult(result) => daemons.fence_result(from, result, setup, out),
             Message::FenceClear(clear) => daemons.fence_clear(from, clear, out),
+            Message::FencePast(past) => daemons.fence_past(from, past, out),
             Message::Other { .. } | Message::RunRequest(_) | Message::RunReply(_) => {}
             Message::Start(_)
             | Message::Plock(_)

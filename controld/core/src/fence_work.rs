@@ -69,6 +69,7 @@ fn group_width(devices: &[Device], position: usize) -> usize {
 impl Daemons {
     /// One pass.
     pub(crate) fn fence_work(&mut self, cluster: &Cluster, setup: &Setup, out: &mut Out<'_>) {
+        self.judge_pasts(cluster, setup);
         if !self.is_settled() {
             self.wait_all(&FenceWait::Protocol);
             return;

@@ -94,6 +94,11 @@ impl Victim {
         self.needs = false;
     }
 
+    /// Its node was there in this ring or later, and has been fenced for its failure.
+    pub(crate) fn is_fenced_since(&self, ring: u64) -> bool {
+        !self.needs && self.actor_done.is_some() && self.last_ring >= ring
+    }
+
     /// Its node failed after this ring.
     pub(crate) fn failed_after(&mut self, ring: u64, unknown_to_c: bool) {
         self.last_ring = ring;
@@ -352,6 +357,11 @@ impl Daemons {
         self.settle(node, node, wall, out);
         out.error(format!("fence request {node} dropped: it is a clean member again"));
         self.cancel_attempt(node, out);
+    }
+
+    /// Fencing may be in progress of which we know nothing.
+    pub(crate) fn may_miss_fencing(&self) -> bool {
+        self.fencing.unknown || !self.pasts.are_told()
     }
 
     /// An operator's word that a node is down.

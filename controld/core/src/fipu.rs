@@ -22,12 +22,13 @@ pub(crate) const OWED_TO_JOINER: u32 = CLEAR_STARTUP | CLEAR_FIPU;
 impl Daemons {
     /// The three rules by which unknown becomes known, at the end of a pass.
     pub(crate) fn fipu_rules(&mut self, cluster: &Cluster, setup: &Setup, out: &mut Out<'_>) {
-        self.refill_startup_list(setup, out);
-        self.clear_by_ourselves(setup, out);
-        self.serve_joiners(out);
         // A part without quorum does not know what the other part is fencing, and must not keep its opinion when they meet.
         // It costs nothing: its lockspaces wait for quorum too.
         let heard_all = cluster.quorate || !setup.dynamic.quorum_lockspace.is_on();
+        self.refill_startup_list(heard_all, setup, out);
+        self.clear_by_ourselves(setup, out);
+        self.tell_pasts(out);
+        self.serve_joiners(out);
         if !setup.fixed.startup_fencing.is_on() && heard_all {
             self.clear_by_agreement(out);
         }
@@ -54,7 +55,7 @@ impl Daemons {
 
     /// Rule B: the lowest member that is owed nothing tells the joiners.
     fn serve_joiners(&mut self, out: &mut Out<'_>) {
-        if self.fencing.unknown {
+        if self.may_miss_fencing() {
             return;
         }
         let nothing_due = self.no_victims() || self.mutation.has(Mutant::ClearTooEarly);
@@ -151,6 +152,7 @@ impl Daemons {
         };
         if clear.result == FENCE_CLEAR_UNKNOWN && clear.flags & CLEAR_FIPU_UNKNOWN != 0 {
             node.says_unknown = true;
+            self.pasts.knows_nothing(from, clear.ring);
             return;
         }
         // From a daemon that hung: it means an earlier stay of the node, and knows nothing of what has happened since.
@@ -170,16 +172,24 @@ impl Daemons {
             node.says_unknown = false;
             node.told &= !CLEAR_FIPU;
         }
-        if ours {
-            if let Some(teller) = self.nodes.get_mut(&from).filter(|_| unknown_here) {
+        // Our list stands for what somebody has taken along since, of which this word knows nothing.
+        let outdated = clear.ring != 0 && self.pasts.is_older_than_our_list(clear.ring);
+        if ours && !outdated {
+            // Said before we lost its sender: by now our own list has taken the place of what it was to tell us.
+            let stay = self.nodes.get(&from).map(|teller| teller.stay_ring);
+            let parted =
+                clear.ring != 0 && stay.is_some_and(|s| s.is_none_or(|ring| clear.ring < ring));
+            let not_now = if parted { CLEAR_STARTUP } else { 0 };
+            let waits = unknown_here && !parted;
+            if let Some(teller) = self.nodes.get_mut(&from).filter(|_| waits) {
                 teller.may_know = true;
                 teller.says_unknown = false;
             }
-            self.cleared(clear.flags, out);
+            self.cleared(clear.flags & !not_now, out);
         }
     }
 
-    fn cleared(&mut self, flags: u32, out: &mut Out<'_>) {
+    pub(crate) fn cleared(&mut self, flags: u32, out: &mut Out<'_>) {
         if flags & CLEAR_STARTUP != 0 && !self.fencing.startup.is_empty() {
             self.fencing.startup.clear();
             self.fencing.wait_clear = true;
@@ -204,22 +214,30 @@ impl Daemons {
 
     /// When the last member that may have known is gone, nobody's word can replace what we have not seen: every configured
     /// node has to join, be fenced, or be acknowledged (defects 3 and 14).
-    fn refill_startup_list(&mut self, setup: &Setup, out: &mut Out<'_>) {
+    fn refill_startup_list(&mut self, heard_all: bool, setup: &Setup, out: &mut Out<'_>) {
         if self.mutation.has(Mutant::NeverRefillStartup) {
             return;
         }
         let on_their_word = self.fencing.wait_clear || !setup.fixed.startup_fencing.is_on();
         let somebody_knows = self.members().any(|(_, node)| node.may_know && !node.says_unknown);
-        if !self.fencing.unknown || !self.fencing.lost_witness || !on_their_word || somebody_knows {
+        let no_server =
+            self.fencing.unknown && self.fencing.lost_witness && on_their_word && !somebody_knows;
+        let past = if heard_all { self.pasts.lost() } else { None };
+        if !no_server && past.is_none() {
             return;
         }
         self.fencing.lost_witness = false;
+        self.pasts.make_up_for_lost();
         if !setup.fixed.fencing.is_on() {
             return;
         }
         // A victim is being fenced for its own failure, and keeps the time of that.
         let victims = self.victims();
-        let harmless_or_known = |node: &NodeId| self.is_clean(*node) || victims.contains(node);
+        // Nor is one doubtful that has been fenced since it met us.
+        let settled =
+            |node: &NodeId| self.nodes.get(node).zip(past).is_some_and(|(n, ring)| n.is_over(ring));
+        let harmless_or_known =
+            |node: &NodeId| self.is_clean(*node) || victims.contains(node) || settled(node);
         let doubtful: Vec<NodeId> = setup
             .configured_nodes
             .iter()
@@ -231,6 +249,7 @@ impl Daemons {
             doubtful.len()
         ));
         self.fencing.startup.extend(doubtful);
+        self.fencing.unknown = true;
         self.fencing.wait_clear = false;
         self.fencing.orphaned = true;
     }

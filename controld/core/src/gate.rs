@@ -84,7 +84,7 @@ impl Lockspace {
         let dying = world.daemons.lost_after.iter();
         let dying = dying.filter(|(node, ring)| !world.cluster.has_lost_since(**node, **ring));
         waits.extend(dying.map(|(node, _)| *node).filter(|_| !world.mutated(Mutant::SkipLossGate)));
-        let unknown = world.daemons.fencing.unknown && !world.mutated(Mutant::SkipUnknownGate);
+        let unknown = world.daemons.may_miss_fencing() && !world.mutated(Mutant::SkipUnknownGate);
         (!waits.is_empty() || unknown).then_some(Wait::Fencing(waits))
     }
 

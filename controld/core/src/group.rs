@@ -12,6 +12,7 @@ use crate::mutants::{Mutant, Mutation};
 use crate::negotiation::Run;
 use crate::options::Setup;
 use crate::out::Out;
+use crate::pasts::Pasts;
 use crate::types::{GlobalId, Group, Instant, NodeId, RingId, Version};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -26,6 +27,8 @@ pub(crate) struct Daemons {
     /// Every node ever seen, and nodes of the start-up list that had to be fenced.
     pub(crate) nodes: BTreeMap<NodeId, Daemon>,
     pub(crate) fencing: Fencing,
+    /// What partitions that met have to tell each other.
+    pub(crate) pasts: Pasts,
     pub(crate) ring: RingId,
     /// A ring change has begun here; its ring id has not come yet.
     pub(crate) ring_wait: bool,
@@ -33,6 +36,8 @@ pub(crate) struct Daemons {
     pub(crate) proposed: bool,
     /// We have sent a START in this life, so our kernel may run a lockspace: announced with our next PROTOCOL.
     pub(crate) stateful: bool,
+    /// PROTOCOLs of ours on their way that do not say so.
+    pub(crate) stateless_said: u32,
     /// Merged nodes outnumber clean ones; see `merge`.
     pub(crate) merge_wait: bool,
     /// For the check of the simulator alone.
@@ -62,7 +67,8 @@ pub(crate) struct Daemon {
     pub(crate) stateful: bool,
     /// It was in the group when we joined it: what it has run, it has run with our knowledge, so it cannot be a merge.
     pub(crate) there_before_us: bool,
-    /// We had sent a START when it came.
+    /// When it came we had sent a START, and the first that it hears of us says so: each of us takes the other for merged, or
+    /// neither does.
     pub(crate) met_with_state: bool,
     /// It came with another partition: if it goes before it has told us anything, it may take knowledge of fencing along.
     pub(crate) has_past: bool,
@@ -136,11 +142,13 @@ impl Daemons {
             our_node: setup.our_node,
             nodes: BTreeMap::new(),
             fencing: Fencing::new(setup),
+            pasts: Pasts::default(),
             ring: RingId::default(),
             ring_wait: false,
             run: None,
             proposed: false,
             stateful: false,
+            stateless_said: 0,
             merge_wait: false,
             mutation: Mutation::default(),
             lost_after: BTreeMap::new(),
@@ -183,13 +191,14 @@ impl Daemons {
     }
 
     /// The group's ring id has come.
-    pub(crate) fn ring_event(&mut self, ring: RingId, out: &mut Out<'_>) {
+    pub(crate) fn ring_event(&mut self, ring: RingId, setup: &Setup, out: &mut Out<'_>) {
         out.debug(format!("dlm:controld ring {ring}"));
         self.ring = ring;
         self.ring_wait = false;
         for node in self.nodes.values_mut() {
             node.stay_ring.get_or_insert(ring.seq);
         }
+        self.pasts.ring_event(ring.seq, setup);
     }
 
     /// A configuration change of the group.
@@ -218,8 +227,10 @@ impl Daemons {
             self.remove(*node, *reason, change, setup, out);
         }
         let mut before: BTreeSet<NodeId> = self.members().map(|(id, _)| id).collect();
+        self.pasts.confchg(change, we_joined, &before);
         if we_joined {
             before.clear();
+            self.stateless_said = 0;
         }
         for node in &change.members {
             self.add(*node, we_joined, &before, out);
@@ -237,7 +248,7 @@ impl Daemons {
     fn add(&mut self, node: NodeId, we_joined: bool, before: &BTreeSet<NodeId>, out: &mut Out<'_>) {
         let now = out.now.mono;
         let is_us = node == self.our_node;
-        let stateful = self.stateful;
+        let stateful = self.stateful && self.stateless_said == 0;
         let ring = (!self.ring_wait && !we_joined).then_some(self.ring.seq);
         let entry = self.node_mut(node);
         if entry.membership.is_member() {
@@ -301,6 +312,7 @@ impl Daemons {
             },
         };
         self.witness_lost(may_have_known);
+        self.pasts.lose(node);
         self.strike_everywhere(node);
         if !was_clean {
             out.debug(format!("daemon remove {node} no proto skip recover"));
@@ -329,6 +341,12 @@ impl Daemons {
 }
 
 impl Daemon {
+    /// Its life of this ring has failed, and been fenced.
+    pub(crate) fn is_over(&self, ring: u64) -> bool {
+        self.membership == Membership::Gone { ended: Ended::Settled }
+            && self.victim.is_fenced_since(ring)
+    }
+
     fn new(order: usize) -> Self {
         Self {
             order,

@@ -39,6 +39,7 @@ pub mod mutants;
 mod negotiation;
 pub mod options;
 mod out;
+mod pasts;
 pub mod plock;
 pub mod recording;
 pub mod run;

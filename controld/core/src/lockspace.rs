@@ -437,7 +437,10 @@ impl Lockspace {
                 self.receive_withdraw(from, *stopped_for, world, out);
             }
             Message::RunRequest(_) | Message::RunReply(_) | Message::Other { .. } => {}
-            Message::Protocol(_) | Message::FenceResult(_) | Message::FenceClear(_) => {
+            Message::Protocol(_)
+            | Message::FenceResult(_)
+            | Message::FenceClear(_)
+            | Message::FencePast(_) => {
                 self.error(
                     out,
                     format!("message from {from} does not belong in a lockspace's group"),

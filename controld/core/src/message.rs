@@ -54,6 +54,8 @@ pub enum Message {
     FenceResult(FenceResult),
     /// Type 15.
     FenceClear(FenceClear),
+    /// Type 15 too, an extension of ours: see [`FencePast`].
+    FencePast(FencePast),
     /// Type 16: a command to be run.
     RunRequest(RunRequest),
     /// Type 17: what became of it on the sender.
@@ -221,6 +223,31 @@ pub struct FenceClear {
     pub flags: u32,
     /// Number of the sender's ring, an extension of ours: it knows of no later one. 0 from a C daemon.
     pub ring: u64,
+}
+
+/// Result of a FENCE_CLEAR that is a [`FencePast`]: Linux' -EALREADY. C daemons pass over any result but 0 and -61.
+pub const FENCE_CLEAR_PAST: i32 = -114;
+/// Flag of a [`FencePast`].
+pub const CLEAR_PAST_WHOLE: u32 = 8;
+
+/// An extension of ours: nothing is outstanding of the fencing that one part of the daemons knew of when it met another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FencePast {
+    /// Number of the ring in which the sender joined the daemons.
+    pub since: u64,
+    /// Number of the ring in which they met.
+    pub ring: u64,
+    /// That part had quorum all the time: the others cannot know more.
+    pub whole: bool,
+    /// Members of that part, or some of them.
+    pub side: Vec<NodeId>,
+}
+
+impl FencePast {
+    /// So many members fit into one message.
+    pub const MOST: usize = 200;
+    /// The same, as a message announces it.
+    pub const MOST_ANNOUNCED: u32 = 200;
 }
 
 /// Flag of RUN_REQUEST: the starting node does not run it.

@@ -144,6 +144,8 @@ mutants! {
     LateResultCounts = "late-result-counts" as found;
     /// Word that no fencing is in progress counts for a daemon that came after it was given.
     LateClearCounts = "late-clear-counts" as found;
+    /// A part that had no quorum believes that it knows of all fencing.
+    TrustOwnPart = "trust-own-part" as found;
 }
 
 /// The defects of this core, if any.

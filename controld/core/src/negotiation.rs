@@ -25,9 +25,14 @@ pub(crate) const FEATURE_WITHDRAW: u32 = 2;
 pub(crate) const FEATURE_CANCEL: u32 = 4;
 /// We understand PLOCKS_BATCH.
 pub(crate) const FEATURE_PLOCKS_BATCH: u32 = 8;
+/// We say what is outstanding of our past when partitions meet.
+pub(crate) const FEATURE_FENCE_PAST: u32 = 16;
 /// All extensions of ours.
-const FEATURES: u32 =
-    FEATURE_RELEASE_RECOVER | FEATURE_WITHDRAW | FEATURE_CANCEL | FEATURE_PLOCKS_BATCH;
+const FEATURES: u32 = FEATURE_RELEASE_RECOVER
+    | FEATURE_WITHDRAW
+    | FEATURE_CANCEL
+    | FEATURE_PLOCKS_BATCH
+    | FEATURE_FENCE_PAST;
 
 /// The protocol in use; never changes in a daemon's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -60,10 +65,11 @@ impl Daemons {
         })
     }
 
-    pub(crate) fn send_protocol(&self, run: Option<Run>, out: &mut Out<'_>) {
+    pub(crate) fn send_protocol(&mut self, run: Option<Run>, out: &mut Out<'_>) {
         let (daemon, kernel) = run.map_or_else(Default::default, |run| (run.daemon, run.kernel));
         let stateful = self.stateful && !self.mutation.has(Mutant::NeverStateful);
         let flags = if stateful { PROTOCOL_STATEFUL } else { 0 };
+        self.stateless_said = self.stateless_said.saturating_add(u32::from(!stateful));
         let plain = |version| ProtocolVersion { version, flags: 0 };
         self.send(
             Message::Protocol(Protocol {
@@ -103,6 +109,9 @@ impl Daemons {
             return false;
         };
         node.stateful = protocol.daemon_run.flags & PROTOCOL_STATEFUL != 0;
+        if from == self.our_node && !node.stateful {
+            self.stateless_said = self.stateless_said.saturating_sub(1);
+        }
         // The C daemon takes a late first PROTOCOL for a merge if we have started a lockspace meanwhile, and may kill a
         // healthy node. Only what both had when they met can clash.
         let merge = from != self.our_node

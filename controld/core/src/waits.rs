@@ -107,7 +107,8 @@ impl Core {
     fn unknown(&self) -> Option<Unknown> {
         let daemons = &self.world.daemons;
         let fencing = &daemons.fencing;
-        if !fencing.unknown || !self.world.setup.fixed.fencing.is_on() || !daemons.is_settled() {
+        let missing = daemons.may_miss_fencing() && self.world.setup.fixed.fencing.is_on();
+        if !missing || !daemons.is_settled() {
             return None;
         }
         let members = |wanted: &dyn Fn(&crate::group::Daemon) -> bool| -> BTreeSet<NodeId> {
@@ -118,6 +119,7 @@ impl Core {
             Some(FenceWait::Quorum) => Unknown::Quorum,
             Some(_) => Unknown::Merge,
             None if !fencing.startup.is_empty() => Unknown::Startup(fencing.startup.clone()),
+            None if !fencing.unknown => Unknown::Clearance(daemons.pasts.awaited()),
             None if fencing.wait_clear || fencing.lost_witness => {
                 Unknown::Clearance(members(&|node| node.may_know && !node.says_unknown))
             }

@@ -220,7 +220,7 @@ const fn kind(message: &Message) -> &'static str {
         Message::PlocksData(_) => "plocks_data",
         Message::PlocksDone(_) => "plocks_done",
         Message::FenceResult(_) => "fence_result",
-        Message::FenceClear(_) => "fence_clear",
+        Message::FenceClear(_) | Message::FencePast(_) => "fence_clear",
         Message::ReleaseRecover { .. } => "release_recover",
         Message::Withdraw { .. } => "withdraw",
         Message::RunRequest(_) => "run_request",

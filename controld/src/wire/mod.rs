@@ -206,7 +206,7 @@ pub fn decode(bytes: &[u8]) -> Result<Packet, DecodeError> {
         kind::PLOCKS_BATCH => Message::PlocksData(plock::decode_batch(words, body)?),
         kind::PLOCKS_DONE => Message::PlocksDone(start::decode_plocks_done(words, body)?),
         kind::FENCE_RESULT => Message::FenceResult(fence::decode_result(body)?),
-        kind::FENCE_CLEAR => Message::FenceClear(fence::decode_clear(body)?),
+        kind::FENCE_CLEAR => fence::decode_clear(body)?,
         kind::RUN_REQUEST => Message::RunRequest(run::decode_request(body)?),
         kind::RUN_REPLY => Message::RunReply(run::decode_reply(body)?),
         kind::RELEASE_RECOVER => release::decode(words),
@@ -240,6 +240,7 @@ pub fn encode(packet: &Packet) -> Vec<u8> {
         Message::PlocksDone(body) => start::encode(&body.counts, &mut bytes),
         Message::FenceResult(body) => fence::encode_result(body, &mut bytes),
         Message::FenceClear(body) => fence::encode_clear(body, &mut bytes),
+        Message::FencePast(body) => fence::encode_past(packet.sender, body, &mut bytes),
         Message::RunRequest(body) => run::encode_request(body, &mut bytes),
         Message::RunReply(body) => run::encode_reply(body, &mut bytes),
         Message::ReleaseRecover { .. } | Message::Withdraw { .. } => {}
@@ -266,7 +267,7 @@ fn kind_and_words(message: &Message) -> (u16, [u32; 3]) {
             (kind::PLOCKS_DONE, [done.flags, done.seq.get(), done.data_count])
         }
         Message::FenceResult(_) => (kind::FENCE_RESULT, [0; 3]),
-        Message::FenceClear(_) => (kind::FENCE_CLEAR, [0; 3]),
+        Message::FenceClear(_) | Message::FencePast(_) => (kind::FENCE_CLEAR, [0; 3]),
         Message::RunRequest(_) => (kind::RUN_REQUEST, [0; 3]),
         Message::RunReply(_) => (kind::RUN_REPLY, [0; 3]),
         Message::ReleaseRecover { value } => (kind::RELEASE_RECOVER, release::encode(*value)),

@@ -2,9 +2,9 @@
 
 use super::*;
 use dlm_core::message::{
-    CLEAR_FIPU, CLEAR_STARTUP, ChangeCounts, FENCE_RESULT_ACKNOWLEDGED, FenceClear, FenceResult,
-    PROTOCOL_STATEFUL, PlocksDone, Protocol, ProtocolVersion, RUN_NODE_NONE, RUN_NODE_RECV,
-    RunCounts, RunReply, RunRequest, START_HAVEPLOCK, START_JOINING, Start,
+    CLEAR_FIPU, CLEAR_STARTUP, ChangeCounts, FENCE_RESULT_ACKNOWLEDGED, FenceClear, FencePast,
+    FenceResult, PROTOCOL_STATEFUL, PlocksDone, Protocol, ProtocolVersion, RUN_NODE_NONE,
+    RUN_NODE_RECV, RunCounts, RunReply, RunRequest, START_HAVEPLOCK, START_JOINING, Start,
 };
 use dlm_core::plock::{Holder, Mode, PlocksData, PlocksPart, TransferEntry};
 use dlm_core::run::RunUuid;
@@ -97,6 +97,12 @@ fn packets() -> Vec<Packet> {
             ring: u64::MAX,
         })),
         packet(Message::FenceClear(FenceClear { node: node(2), result: -61, flags: 1, ring: 24 })),
+        packet(Message::FencePast(FencePast {
+            since: 4,
+            ring: u64::MAX,
+            whole: false,
+            side: vec![node(2), node(9)],
+        })),
         packet(Message::RunRequest(request())),
         packet(Message::RunReply(reply())),
         packet(Message::ReleaseRecover { value: 1 }),
@@ -256,7 +262,7 @@ fn family(message: &Message) -> &'static str {
         Message::Start(_) => "START",
         Message::PlocksDone(_) => "PLOCKS_DONE",
         Message::FenceResult(_) => "FENCE_RESULT",
-        Message::FenceClear(_) => "FENCE_CLEAR",
+        Message::FenceClear(_) | Message::FencePast(_) => "FENCE_CLEAR",
         Message::ReleaseRecover { .. } => "RELEASE_RECOVER",
         Message::Withdraw { .. } => "WITHDRAW",
         Message::Plock(_)

@@ -34,6 +34,8 @@ impl Brain for CPeer {
         }
         let first_new = effects.len();
         self.0.step(now, event, effects);
+        let new = effects.split_off(first_new);
+        effects.extend(new.into_iter().filter(|effect| !is_past(effect)));
         for effect in effects.iter_mut().skip(first_new) {
             if let Effect::Send { packet, .. } = effect {
                 without_extensions(&mut packet.message);
@@ -52,6 +54,10 @@ impl Brain for CPeer {
     fn plocks(&self, lockspace: &LockspaceName) -> Option<Vec<PlockResource>> {
         self.0.plocks(lockspace).map(Iterator::collect)
     }
+}
+
+fn is_past(effect: &Effect) -> bool {
+    matches!(effect, Effect::Send { packet, .. } if matches!(packet.message, Message::FencePast(_)))
 }
 
 /// The C daemon neither sends them nor looks at them.

@@ -82,6 +82,14 @@ fn seeds_of_fencing_that_nobody_knew_of() {
     }
 }
 
+/// Who had no quorum did not know whom the others were fencing; of two that met with state only one took the other for merged.
+#[test]
+fn seeds_of_partitions_that_met() {
+    for seed in [994_000_000_019_695, 997_000_000_098_134, 660_000_000_055_374] {
+        storms(seed..seed + 1, Shape::default());
+    }
+}
+
 /// Two nodes that began apart, both with state: no side acts, which is said.
 #[test]
 fn two_nodes_that_began_apart_wait_for_an_operator() {

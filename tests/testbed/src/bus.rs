@@ -393,7 +393,7 @@ fn length(packet: &Packet) -> usize {
         Message::Protocol(_) => 72,
         Message::Start(start) => 72 + 4 * start.counts.members.len(),
         Message::PlocksDone(done) => 72 + 4 * done.counts.members.len(),
-        Message::FenceResult(_) | Message::FenceClear(_) => 1064,
+        Message::FenceResult(_) | Message::FenceClear(_) | Message::FencePast(_) => 1064,
         Message::RunRequest(_) => 1160,
         Message::RunReply(_) => 136,
         Message::ReleaseRecover { .. } | Message::Withdraw { .. } => 40,

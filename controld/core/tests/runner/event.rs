@@ -11,6 +11,7 @@
 //! | `start LS from 2 seq 5 counts 2/0/1/1 started 1 members 1 2 [flags nack] [ownership unset]` | messages |
 //! | `.. header 3 2 other` | a message whose header names sender, minor version, lockspace |
 //! | `result from 2 victim 3 result 0`, `clear from 2 for 1 [result -61] flags startup,fipu` | messages |
+//! | `past from 2 since 4 ring 8 [whole] side 2 3` | a message
 //! | `release_recover LS from 2 value 1` | a message |
 //! | `agree LS [from 2] [fresh 3] [without 2] [unset 2 3] [on 2] [off 2]` | STARTs of all other members (or those named) that say what our last one said; `fresh`: joiners; `without` POSIX locks; `unset`, `on`, `off`: daemons of ours, with `plock_ownership` like that |
 //! | `plock`, `said`, `data`, `done`, `locks` | see `plock` |
@@ -31,7 +32,9 @@ use super::{plock, setup, text};
 use dlm_core::Core;
 use dlm_core::effect::{Effect, Lane};
 use dlm_core::event::{AgentOutcome, Event, Token};
-use dlm_core::message::{FenceClear, FenceResult, Message, Packet, START_HAVEPLOCK, Start};
+use dlm_core::message::{
+    FenceClear, FencePast, FenceResult, Message, Packet, START_HAVEPLOCK, Start,
+};
 use dlm_core::options::Setup;
 use dlm_core::run::RunEffect;
 use dlm_core::snapshot::Snapshot;
@@ -96,7 +99,8 @@ impl Run {
             "quorum" | "nodelist" | "confchg" | "ring" | "joinfailed" | "bad" | "lost" => {
                 self.cluster(word, line);
             }
-            "protocol" | "start" | "result" | "clear" | "release_recover" | "withdraws" => {
+            "protocol" | "start" | "result" | "clear" | "past" | "release_recover"
+            | "withdraws" => {
                 self.message(word, line);
             }
             "plock" => {
@@ -203,6 +207,9 @@ impl Run {
             "value",
             "header",
             "ring",
+            "since",
+            "whole",
+            "side",
         ];
         let args = Args::new(line, &keywords);
         let message = match word {
@@ -219,6 +226,12 @@ impl Run {
                 result: args.number_or("result", 0),
                 flags: flags(args.one("flags"), &text::CLEAR_FLAGS),
                 ring: args.number_or("ring", 0),
+            }),
+            "past" => Message::FencePast(FencePast {
+                since: args.number("since"),
+                ring: args.number("ring"),
+                whole: args.has("whole"),
+                side: args.nodes("side"),
             }),
             "withdraws" => Message::Withdraw { stopped_for: NodeId::new(args.number_or("for", 0)) },
             _ => Message::ReleaseRecover { value: args.number("value") },

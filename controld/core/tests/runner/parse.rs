@@ -62,7 +62,7 @@ pub(crate) fn protocol(args: &Args<'_>) -> Message {
         kernel_max: plain(KERNEL_PROTOCOL),
         daemon_run: ProtocolVersion { version: run, flags },
         kernel_run: plain(kernel_run),
-        features: (!args.has("c")).then_some(15),
+        features: (!args.has("c")).then_some(31),
     })
 }
 

@@ -3,7 +3,7 @@
 use super::plock;
 use dlm_core::effect::{Effect, KernelStart, KernelWrite, Lane, Level, Moment};
 use dlm_core::message::{
-    ChangeCounts, FenceClear, Message, PROTOCOL_STATEFUL, Packet, Protocol, RunRequest,
+    ChangeCounts, FenceClear, FencePast, Message, PROTOCOL_STATEFUL, Packet, Protocol, RunRequest,
     START_OWNERSHIP, START_OWNERSHIP_SHIFT, Start,
 };
 use dlm_core::run::RunEffect;
@@ -82,6 +82,11 @@ fn message(packet: &Packet) -> String {
         }
         Message::FenceClear(FenceClear { node, result, flags: bits, ring: _ }) => {
             format!("clear for {node} result {result} flags {}", flags(*bits, &CLEAR_FLAGS))
+        }
+        Message::FencePast(FencePast { since, ring, whole, side }) => {
+            let whole = if *whole { " whole" } else { "" };
+            let side: Vec<String> = side.iter().map(ToString::to_string).collect();
+            format!("past since {since} ring {ring}{whole} side {}", side.join(" "))
         }
         Message::RunRequest(said) => run_request(said),
         Message::RunReply(said) => {

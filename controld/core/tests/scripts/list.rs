@@ -20,6 +20,17 @@ scripts! {
     merged_member_that_fails_is_no_business_of_c_daemons
     late_fence_result_settles_no_later_failure
     late_fence_clear_is_no_word_for_a_later_stay
+    part_without_quorum_waits_for_the_past_of_the_others
+    past_of_a_part_that_had_quorum_is_the_whole
+    past_that_nobody_is_left_to_tell_makes_the_startup_list_due
+    past_is_told_when_all_of_its_fencing_is_done
+    past_of_c_daemons_is_not_waited_for
+    past_counts_where_a_ring_change_took_and_brought_the_others
+    past_of_our_host_clears_us
+    past_of_our_own_side_is_no_word_for_what_another_took_along
+    who_was_fenced_before_the_last_merge_is_doubtful_after_it
+    late_fence_clear_of_one_we_have_lost_keeps_our_list
+    merge_is_none_where_our_late_protocol_has_no_state
     two_node_merge_of_strangers_is_named
     dying_daemon_is_waited_for_where_another_lockspace_saw_it_fail
     member_that_was_away_is_renewed

@@ -113,6 +113,7 @@ fn scripts_reach_every_wait() {
         stop
         unknown_agreement
         unknown_clearance
+        unknown_merge
         unknown_quorum
         unknown_rings
         unknown_startup

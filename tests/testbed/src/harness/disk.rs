@@ -9,7 +9,7 @@ use super::World;
 use super::node::Fate;
 use crate::kernel::{Lockspace, Removed, Run};
 use dlm_core::types::{LockspaceName, NodeId, Slot};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// All journals.
 #[derive(Clone, Debug, Default, Hash)]
@@ -18,6 +18,8 @@ pub(super) struct Disk {
     dirty: BTreeMap<u64, LockspaceName>,
     /// The recovery with which each life went on first.
     begun: BTreeMap<u64, u64>,
+    /// Lives that have gone on beside one that was said to be fenced: it does not know them, and will replay nothing of theirs.
+    estranged: BTreeSet<u64>,
 }
 
 impl World {
@@ -69,6 +71,11 @@ impl World {
             .filter(|(_, other)| !members.contains(&other.instance))
             .map(|(user, other)| (user, other.instance))
             .collect();
+        let nodes = lockspace.members.keys().copied().chain([id]).collect();
+        let beside = self.running_outside(name, &nodes);
+        if beside.iter().any(|(_, life)| self.is_lied_about(*life)) {
+            self.disk.estranged.insert(ours);
+        }
         for (user, life) in strangers {
             let what =
                 format!("promise 1: {id} goes on in {name} beside {user}: both own its blocks");
@@ -89,7 +96,11 @@ impl World {
                 let what = format!(
                     "promise 8: {id} goes on in {name}, and the journal of {node} is not replayed"
                 );
-                self.blame(id, name, &[life, ours], what);
+                if self.is_kept_by_c(name, life) || self.disk.estranged.contains(&life) {
+                    self.harmed(what);
+                } else {
+                    self.blame(id, name, &[life, ours], what);
+                }
             }
         }
         self.disk.dirty.insert(ours, name.clone());
@@ -104,6 +115,15 @@ impl World {
             let open = self.instances.get(&lockspace.instance)?.fate == Fate::Open;
             let writes = lockspace.run == Run::Running && !lockspace.recovering && open;
             (writes && !lockspace.releasing).then_some((*id, lockspace))
+        })
+    }
+
+    /// A C daemon has not told its kernel that this life is over (it takes writes that fail for done): the kernel that had to
+    /// have its journal replayed goes on with the dead as a member.
+    fn is_kept_by_c(&self, name: &LockspaceName, life: u64) -> bool {
+        self.foreign.iter().filter_map(|id| self.nodes.get(id)).any(|host| {
+            let lockspace = host.kernel.lockspace(name);
+            lockspace.is_some_and(|l| l.members.values().any(|member| member.instance == life))
         })
     }
 
@@ -153,6 +173,41 @@ mod tests {
     fn a_journal_that_nobody_replays_is_found() {
         let (mut world, name) = running();
         world.crash(3);
+        go_on_without_3(&mut world, &name);
+        assert!(world.violations()[0].contains("journal of 3 is not"), "{:?}", world.violations());
+    }
+
+    #[test]
+    fn the_journal_of_one_that_went_on_beside_a_lie_is_harm() {
+        let (mut world, name) = running();
+        world.said_fenced(node(3));
+        go_on_without_3(&mut world, &name);
+        let beside = world.harm().len();
+        world.crash(1);
+        let kernel = &mut world.nodes.get_mut(&node(2)).unwrap().kernel;
+        kernel.lockspace_mut(&name).unwrap().members.remove(&node(1));
+        world.unblocked(node(2), &name, 1001);
+        assert!(world.violations().is_empty(), "{:?}", world.violations());
+        assert_eq!(world.harm().len(), beside + 1, "{:?}", world.harm());
+    }
+
+    #[test]
+    fn a_journal_that_a_c_daemon_keeps_is_harm() {
+        let (mut world, name) = running();
+        world.are_foreign(&[2]);
+        world.crash(3);
+        go_on_without_3(&mut world, &name);
+        assert!(world.violations().is_empty(), "{:?}", world.violations());
+        assert_eq!(world.harm().len(), 1, "{:?}", world.harm());
+    }
+
+    #[test]
+    fn a_journal_that_no_c_daemon_keeps_is_the_fault_of_ours() {
+        let (mut world, name) = running();
+        world.are_foreign(&[2]);
+        world.crash(3);
+        let kernel = &mut world.nodes.get_mut(&node(2)).unwrap().kernel;
+        kernel.lockspace_mut(&name).unwrap().members.remove(&node(3));
         go_on_without_3(&mut world, &name);
         assert!(world.violations()[0].contains("journal of 3 is not"), "{:?}", world.violations());
     }

@@ -58,7 +58,7 @@ impl World {
         alive.filter(|(_, life)| !self.is_lied_about(*life)).map(|(node, _)| node).collect()
     }
 
-    fn running_outside(
+    pub(super) fn running_outside(
         &self,
         name: &LockspaceName,
         members: &BTreeSet<NodeId>,
