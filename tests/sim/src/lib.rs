@@ -5,6 +5,7 @@
 //! - [`storm`]: one run of a plan, with the promises of the design checked at every step;
 //! - [`shrink`]: a failing run made short;
 //! - [`campaign`]: many seeds on all cores;
+//! - [`rate`]: how fast that is;
 //! - [`scale`]: what a death and a join cost, and how that grows.
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ pub mod fault;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 pub mod plan;
+pub mod rate;
 pub mod scale;
 pub mod shrink;
 pub mod storm;

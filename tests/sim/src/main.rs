@@ -4,6 +4,7 @@ use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
 use dlm_sim::campaign::{Campaign, Tally, brains, command, name_seed_in_panics, tell_failure};
 use dlm_sim::plan::{Plan, Shape};
+use dlm_sim::rate::recoveries_a_second;
 use dlm_sim::scale::{Peers, measure, table};
 use dlm_sim::storm::{Story, run};
 use std::process::ExitCode;
@@ -40,6 +41,12 @@ enum What {
     },
     /// Run one seed again and tell what happens
     Replay(Replay),
+    /// Recoveries of three nodes in a second of one processor
+    Rate {
+        /// Fewer than so many are an error
+        #[arg(long, default_value_t = 0)]
+        least: u64,
+    },
     /// What a death and a join cost, as a table with its growth
     Scale {
         /// Nodes
@@ -124,6 +131,7 @@ fn main() -> anyhow::Result<ExitCode> {
         #[cfg(feature = "mutants")]
         What::Mutants { seeds, first } => mutants(seeds, first),
         What::Replay(options) => replay(&options),
+        What::Rate { least } => rate(least),
         What::Scale { nodes, lockspaces } => scale(&nodes, &lockspaces),
     }
 }
@@ -182,6 +190,12 @@ fn sum(tally: &Tally, elapsed: Duration) -> String {
         rate(tally.recoveries),
         tally.failures.len()
     )
+}
+
+fn rate(least: u64) -> anyhow::Result<ExitCode> {
+    let rate = recoveries_a_second(least).map_err(anyhow::Error::msg)?;
+    println!("{rate} recoveries a second of one processor, three nodes; {least} are asked for");
+    Ok(if rate >= least { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn scale(nodes: &[u32], lockspaces: &[u32]) -> anyhow::Result<ExitCode> {
