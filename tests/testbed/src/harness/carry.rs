@@ -50,6 +50,7 @@ impl World {
             Effect::Timeline(moment) => self.tell(|| format!("{id} moment {moment:?}")),
             Effect::Exit => {
                 self.tell(|| format!("{id} daemon ends in order"));
+                self.note_abandoned(id);
                 if let Some(host) = self.nodes.get_mut(&id) {
                     host.kernel.clear_configfs();
                 }

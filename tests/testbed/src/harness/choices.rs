@@ -78,6 +78,7 @@ impl World {
             last_owner: self.last_owner,
             foreign: self.foreign.clone(),
             lies: self.lies.clone(),
+            abandoned: self.abandoned.clone(),
             harm: self.harm.clone(),
             disk: self.disk.clone(),
             divided: self.divided.clone(),
@@ -244,7 +245,7 @@ impl World {
         (switch, instances, wants, leaving, divided, away).hash(hasher);
         (&self.processes, &self.disk, &self.lies, &self.hung, &self.wall).hash(hasher);
         (&self.feeds_off, &self.failing_writes, &self.failures_in_row).hash(hasher);
-        self.failed_starts.hash(hasher);
+        (&self.failed_starts, &self.abandoned).hash(hasher);
         (self.last_epoch, self.last_instance, self.last_recovery).hash(hasher);
     }
 }

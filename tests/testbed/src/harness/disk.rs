@@ -18,8 +18,11 @@ pub(super) struct Disk {
     dirty: BTreeMap<u64, LockspaceName>,
     /// The recovery with which each life went on first.
     begun: BTreeMap<u64, u64>,
-    /// Lives that have gone on beside one that was said to be fenced: it does not know them, and will replay nothing of theirs.
+    /// Lives that have gone on beside one that was said to be fenced, or that a C daemon did not wait for: it does not know
+    /// them, and will replay nothing of theirs. And those that a C daemon has kept from being replayed.
     estranged: BTreeSet<u64>,
+    /// The lives that have gone on with each one as a member: one of them has to replay its journal. Kept where there are C daemons.
+    known_by: BTreeMap<u64, BTreeSet<u64>>,
 }
 
 impl World {
@@ -73,7 +76,8 @@ impl World {
             .collect();
         let nodes = lockspace.members.keys().copied().chain([id]).collect();
         let beside = self.running_outside(name, &nodes);
-        if beside.iter().any(|(_, life)| self.is_lied_about(*life)) {
+        let of_c = self.foreign.contains(&id) && !beside.is_empty();
+        if of_c || beside.iter().any(|(_, life)| self.is_lied_about(*life)) {
             self.disk.estranged.insert(ours);
         }
         for (user, life) in strangers {
@@ -96,12 +100,18 @@ impl World {
                 let what = format!(
                     "promise 8: {id} goes on in {name}, and the journal of {node} is not replayed"
                 );
-                if self.is_kept_by_c(name, life) || self.disk.estranged.contains(&life) {
+                if self.is_kept_by_c(name, life) || self.is_owed_by_c(name, life) {
+                    self.disk.estranged.insert(life);
+                }
+                if self.disk.estranged.contains(&life) {
                     self.harmed(what);
                 } else {
                     self.blame(id, name, &[life, ours], what);
                 }
             }
+        }
+        for member in members.iter().filter(|_| !self.foreign.is_empty()) {
+            self.disk.known_by.entry(*member).or_default().insert(ours);
         }
         self.disk.dirty.insert(ours, name.clone());
         self.disk.begun.entry(ours).or_insert(recovery);
@@ -125,6 +135,17 @@ impl World {
             let lockspace = host.kernel.lockspace(name);
             lockspace.is_some_and(|l| l.members.values().any(|member| member.instance == life))
         })
+    }
+
+    /// Of those who went on with this life as a member, C daemons alone are left: their kernels had to replay its journal.
+    fn is_owed_by_c(&self, name: &LockspaceName, life: u64) -> bool {
+        let Some(known_by) = self.disk.known_by.get(&life) else { return false };
+        let left = self.nodes.iter().filter(|(_, host)| {
+            let lockspace = host.kernel.lockspace(name).filter(|_| host.powered);
+            lockspace.is_some_and(|l| l.instance != life && known_by.contains(&l.instance))
+        });
+        let mut left = left.map(|(id, _)| self.foreign.contains(id)).peekable();
+        left.peek().is_some() && left.all(|foreign| foreign)
     }
 
     /// Something that `id` does is not as promised, and these lives are why: the daemons' fault, unless the lockspace is divided.
@@ -192,6 +213,20 @@ mod tests {
     }
 
     #[test]
+    fn the_journal_of_one_whose_c_daemon_waited_for_nobody_is_harm() {
+        let (mut world, name) = running();
+        world.are_foreign(&[1]);
+        go_on_without_3(&mut world, &name);
+        world.crash(1);
+        let kernel = &mut world.nodes.get_mut(&node(2)).unwrap().kernel;
+        kernel.lockspace_mut(&name).unwrap().members.remove(&node(1));
+        let beside = world.harm().len();
+        world.unblocked(node(2), &name, 1001);
+        assert!(world.violations().is_empty(), "{:?}", world.violations());
+        assert_eq!(world.harm().len(), beside + 1, "{:?}", world.harm());
+    }
+
+    #[test]
     fn a_journal_that_a_c_daemon_keeps_is_harm() {
         let (mut world, name) = running();
         world.are_foreign(&[2]);
@@ -199,6 +234,32 @@ mod tests {
         go_on_without_3(&mut world, &name);
         assert!(world.violations().is_empty(), "{:?}", world.violations());
         assert_eq!(world.harm().len(), 1, "{:?}", world.harm());
+    }
+
+    /// Node 3 dies, and the kernel of node 2, which had it as a member, takes its new life for the old one.
+    fn new_life_of_3(foreign: &[u32]) -> World {
+        let (mut world, name) = running();
+        world.are_foreign(foreign);
+        for id in 1..=3 {
+            world.unblocked(node(id), &name, 1000);
+        }
+        let life = world.life_of(node(3), &name).unwrap();
+        world.crash(1);
+        world.crash(3);
+        let kernel = &mut world.nodes.get_mut(&node(2)).unwrap().kernel;
+        let members = &mut kernel.lockspace_mut(&name).unwrap().members;
+        members.retain(|_, member| member.instance != life);
+        world.unblocked(node(2), &name, 1001);
+        world
+    }
+
+    #[test]
+    fn a_journal_that_c_daemons_alone_had_to_see_replayed_is_harm() {
+        let ours = new_life_of_3(&[1]);
+        assert!(ours.violations().iter().any(|what| what.contains("journal of 3 is not")));
+        let theirs = new_life_of_3(&[2]);
+        assert!(theirs.violations().is_empty(), "{:?}", theirs.violations());
+        assert!(theirs.harm().iter().any(|what| what.contains("journal of 3 is not")));
     }
 
     #[test]

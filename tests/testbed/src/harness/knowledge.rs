@@ -31,6 +31,11 @@ impl World {
         if dead && !died && daemons.is_some_and(|members| members.contains(&node)) && !ever(group) {
             return false;
         }
+        // Nor that a C daemon has left more behind than its leave says.
+        let life = if let Group::Lockspace(name) = group { self.life_of(node, name) } else { None };
+        if life.is_some_and(|life| self.abandoned.contains_key(&life)) && !died && !ever(group) {
+            return false;
+        }
         // With start-up fencing, nobody is left out who has never been seen. Without, it is left to those who have seen it.
         self.fixed.startup_fencing.is_on() || daemon.views.keys().any(ever)
     }
@@ -93,10 +98,25 @@ impl World {
         seen.instance == lockspace.instance && (lockspace.run == Run::Stopped || with_us)
     }
 
-    /// Somebody has said that its node is fenced, and it was not.
+    /// Somebody has said that its node is fenced, and it was not, or that it holds nothing, and it did.
     pub(super) fn is_lied_about(&self, life: u64) -> bool {
-        let Some(life) = self.instances.get(&life) else { return false };
-        self.lies.contains(&(life.node, life.boot))
+        let boot = self.instances.get(&life).map(|life| (life.node, life.boot));
+        self.abandoned.get(&life) == Some(&false)
+            || boot.is_some_and(|boot| self.lies.contains(&boot))
+    }
+
+    /// A daemon ends in order. That of C does so under lockspaces that run, and its leave says that there is nothing to recover:
+    /// where nobody else is in the lockspace, nobody sees it fail and can know better.
+    pub(super) fn note_abandoned(&mut self, id: NodeId) {
+        let Some(host) = self.nodes.get(&id).filter(|_| self.foreign.contains(&id)) else { return };
+        let ran = host.kernel.lockspaces().iter().filter(|(_, lockspace)| lockspace.ever_started);
+        let seen_by = |other: &NodeId, name: &LockspaceName| {
+            let view = self.daemon(*other).and_then(|daemon| daemon.view(&Self::group(name)));
+            view.is_some_and(|view| view.members.contains(&id))
+        };
+        let seen = |name| self.nodes.keys().any(|other| *other != id && seen_by(other, name));
+        let lives: Vec<(u64, bool)> = ran.map(|(name, l)| (l.instance, seen(name))).collect();
+        self.abandoned.extend(lives);
     }
 
     /// Somebody says that a node is fenced. If it has power, harm is to be expected: from what it has run, and no further.
@@ -137,5 +157,29 @@ impl World {
     /// The present life of a lockspace on a node.
     pub(super) fn life_of(&self, id: NodeId, name: &LockspaceName) -> Option<u64> {
         Some(self.nodes.get(&id)?.kernel.lockspace(name)?.instance)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::{lockspace, node};
+
+    /// Whether the life of `ls` on node 3 counts as lied about when its daemon ends in order.
+    fn is_abandoned(foreign: &[u32], users: &[u32]) -> bool {
+        let mut world = World::new(1, 3);
+        users.iter().for_each(|user| world.join(*user, "ls"));
+        assert!(world.settle());
+        world.are_foreign(foreign);
+        let life = world.life_of(node(3), &lockspace("ls")).unwrap();
+        world.note_abandoned(node(3));
+        world.is_lied_about(life)
+    }
+
+    #[test]
+    fn a_lockspace_that_a_c_daemon_leaves_in_order_is_lied_about_unless_it_is_seen() {
+        assert!(is_abandoned(&[3], &[3]));
+        assert!(!is_abandoned(&[3], &[1, 3]));
+        assert!(!is_abandoned(&[2], &[3]));
     }
 }

@@ -80,6 +80,8 @@ pub struct World {
     foreign: BTreeSet<NodeId>,
     /// Lives of nodes of which somebody has said that they are fenced, and they were not.
     lies: BTreeSet<(NodeId, u64)>,
+    /// Lives of lockspaces that a C daemon has left in order while they ran, with whether anybody was there to see it.
+    abandoned: BTreeMap<u64, bool>,
     harm: BTreeSet<String>,
     disk: disk::Disk,
     /// Lockspaces that have been started beside a node that runs on, which none of those who did it could know of.
@@ -172,6 +174,7 @@ impl World {
             last_owner: 0,
             foreign: BTreeSet::new(),
             lies: BTreeSet::new(),
+            abandoned: BTreeMap::new(),
             harm: BTreeSet::new(),
             disk: disk::Disk::default(),
             divided: BTreeSet::new(),

@@ -336,8 +336,10 @@ impl World {
             Some((what, lied))
         };
         let clashes: Vec<_> = outside.filter_map(clash).collect();
+        // C daemons alone have started beside somebody.
+        let of_c = before.keys().all(|node| self.foreign.contains(node));
         for (what, lied) in clashes {
-            if lied { self.harmed(what) } else { self.broken(what) }
+            if lied || of_c { self.harmed(what) } else { self.broken(what) }
         }
     }
 
