@@ -143,7 +143,8 @@ impl Daemons {
             if self.mutation.has(Mutant::SkipStartupFencing) {
                 continue;
             }
-            let members: Vec<NodeId> = self.members().map(|(id, _)| id).collect();
+            let have_it = self.members().filter(|(_, member)| !member.has_no_list);
+            let members: Vec<NodeId> = have_it.map(|(id, _)| id).collect();
             let fail_time = out.now.mono;
             self.needs_fencing(node, &members, &BTreeSet::new(), LeftReason::Startup, out);
             // The agent must not take a fencing after our start for an old one, nor an old one for a new one.

@@ -204,6 +204,21 @@ impl Daemons {
         self.needs_fencing(node, lockspace_members, &BTreeSet::new(), reason, out);
     }
 
+    /// This member knows of all fencing, and need not know of the nodes of our start-up list: we would wait for it in vain.
+    pub(crate) fn has_no_list(&mut self, member: NodeId) {
+        if member == self.our_node {
+            return;
+        }
+        if let Some(node) = self.nodes.get_mut(&member) {
+            node.has_no_list = true;
+        }
+        let of_list = |node: &&mut Daemon| node.left_reason == LeftReason::Startup;
+        for node in self.nodes.values_mut().filter(of_list) {
+            node.victim.actors.remove(&member);
+            node.victim.all_actors.remove(&member);
+        }
+    }
+
     /// Set the time at which people and agents are told that a start-up node failed.
     pub(crate) fn set_fail_times(&mut self, node: NodeId, mono: Instant, wall: WallSeconds) {
         let victim = &mut self.node_mut(node).victim;
@@ -357,11 +372,6 @@ impl Daemons {
         self.settle(node, node, wall, out);
         out.error(format!("fence request {node} dropped: it is a clean member again"));
         self.cancel_attempt(node, out);
-    }
-
-    /// Fencing may be in progress of which we know nothing.
-    pub(crate) fn may_miss_fencing(&self) -> bool {
-        self.fencing.unknown || !self.pasts.are_told()
     }
 
     /// An operator's word that a node is down.

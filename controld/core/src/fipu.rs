@@ -187,6 +187,7 @@ impl Daemons {
             }
             self.cleared(clear.flags & !not_now, out);
         }
+        self.has_no_list(from);
     }
 
     pub(crate) fn cleared(&mut self, flags: u32, out: &mut Out<'_>) {

@@ -83,6 +83,8 @@ pub(crate) struct Daemon {
     pub(crate) victim: Victim,
     /// It said that it does not know whether fencing is in progress.
     pub(crate) says_unknown: bool,
+    /// It said what only one says who does know: it has no start-up list, and fences none of the nodes of ours.
+    pub(crate) has_no_list: bool,
     /// `CLEAR_*` bits that somebody still owes to it.
     pub(crate) owed: u32,
     /// Members that have been there since before it joined: they know what is owed to it, later ones do not.
@@ -262,6 +264,7 @@ impl Daemons {
         entry.met_with_state = stateful;
         entry.may_know = we_joined && !is_us;
         entry.says_unknown = false;
+        entry.has_no_list = false;
         entry.told = 0;
         entry.saw_join.clone_from(before);
         entry.owed = if we_joined { 0 } else { crate::fipu::OWED_TO_JOINER };
@@ -362,6 +365,7 @@ impl Daemon {
             left_reason: LeftReason::Unknown,
             victim: Victim::default(),
             says_unknown: false,
+            has_no_list: false,
             owed: 0,
             saw_join: BTreeSet::new(),
             told: 0,

@@ -193,6 +193,11 @@ impl Pasts {
 }
 
 impl Daemons {
+    /// Fencing may be in progress of which we know nothing.
+    pub(crate) fn may_miss_fencing(&self) -> bool {
+        self.fencing.unknown || !self.pasts.are_told()
+    }
+
     /// At the begin of each pass: who needs to be heard.
     pub(crate) fn judge_pasts(&mut self, cluster: &Cluster, setup: &Setup) {
         let quorate = cluster.quorate || !setup.dynamic.quorum_lockspace.is_on();
@@ -241,6 +246,7 @@ impl Daemons {
             side.join(" ")
         ));
         self.pasts.told(past);
+        self.has_no_list(from);
         if self.pasts.is_clearance(from, past) {
             self.cleared(CLEAR_FIPU, out);
         }

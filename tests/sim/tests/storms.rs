@@ -167,6 +167,14 @@ fn who_has_run_is_fenced_though_its_daemon_was_never_heard() {
     }
 }
 
+/// A joiner's start-up list is due: who was to tell it that it was seen to hung, or waits for the joiner's own past.
+#[test]
+fn who_knows_of_all_fencing_is_no_actor_of_a_startup_list() {
+    for seed in [38, 880_000_000_002_242, 880_000_000_011_142] {
+        storms(seed..seed + 1, Shape { aimed: true, ..Shape::default() });
+    }
+}
+
 #[test]
 fn a_seed_tells_the_same_story_twice() {
     let plan = Plan::draw(5, Shape::default());

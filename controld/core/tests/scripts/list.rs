@@ -27,6 +27,8 @@ scripts! {
     past_of_c_daemons_is_not_waited_for
     past_counts_where_a_ring_change_took_and_brought_the_others
     past_of_our_host_clears_us
+    who_knows_of_all_fencing_is_no_actor_of_our_startup_list
+    who_has_told_its_past_is_no_actor_of_our_startup_list
     past_of_our_own_side_is_no_word_for_what_another_took_along
     who_was_fenced_before_the_last_merge_is_doubtful_after_it
     late_fence_clear_of_one_we_have_lost_keeps_our_list
