@@ -8,18 +8,23 @@ use tokio::sync::mpsc::Receiver;
 pub trait Feed: Send {
     /// The next event; `None` where no more will come. A caller that goes away before it is there loses nothing.
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>>;
-
-    /// One that is there already.
-    fn try_next(&mut self) -> Option<Event>;
 }
 
 impl Feed for Receiver<Event> {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
         self.poll_recv(context)
     }
+}
 
-    fn try_next(&mut self) -> Option<Event> {
-        self.try_recv().ok()
+/// One whose end is nobody's loss: from then on nothing comes.
+pub struct Dispensable(pub Receiver<Event>);
+
+impl Feed for Dispensable {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        match self.0.poll_recv(context) {
+            Poll::Ready(None) => Poll::Pending,
+            come_or_not => come_or_not,
+        }
     }
 }
 
@@ -41,8 +46,27 @@ impl Feed for Both {
             there => there,
         }
     }
+}
 
-    fn try_next(&mut self) -> Option<Event> {
-        self.first.try_next().or_else(|| self.second.try_next())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+    use tokio::sync::mpsc::channel;
+
+    #[test]
+    fn without_the_dispensable_one_the_other_goes_on() {
+        let mut context = Context::from_waker(Waker::noop());
+        let (vital, first) = channel(1);
+        let (slots, second) = channel(1);
+        let mut feed = both(Box::new(first), Box::new(Dispensable(second)));
+        slots.try_send(Event::Begin).expect("room");
+        drop(slots);
+        assert_eq!(feed.poll_next(&mut context), Poll::Ready(Some(Event::Begin)));
+        assert_eq!(feed.poll_next(&mut context), Poll::Pending);
+        vital.try_send(Event::Terminate).expect("room");
+        assert_eq!(feed.poll_next(&mut context), Poll::Ready(Some(Event::Terminate)));
+        drop(vital);
+        assert_eq!(feed.poll_next(&mut context), Poll::Ready(None));
     }
 }

@@ -244,10 +244,6 @@ impl Feed for Incoming {
             }
         }
     }
-
-    fn try_next(&mut self) -> Option<Event> {
-        self.next()
-    }
 }
 
 /// `None` for what the core has no use for.

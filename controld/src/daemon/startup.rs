@@ -7,7 +7,7 @@ use crate::cluster::corosync::{self, Configuration, Corosync, CorosyncError};
 use crate::config::{Config, Key, Origin};
 use crate::control::{self, History, Published};
 use crate::driver::{Driver, FlightRecorder, Inputs, Outputs, clock};
-use crate::feed::{Feed, both};
+use crate::feed::{Dispensable, Feed, both};
 use crate::kernel::attributes::{ClusterAttributes, Protocol};
 use crate::kernel::configfs::CommOptions;
 use crate::kernel::error::{KernelError, Operation};
@@ -17,7 +17,7 @@ use crate::kernel::plockdev::{RateLimit, Requests, Results};
 use crate::kernel::real::RealKernel;
 use crate::kernel::root::Root;
 use crate::kernel::startup::{check_uncontrolled, prepare_configfs};
-use crate::kernel::uevent::{UeventSocket, forward_uevents};
+use crate::kernel::uevent::{UeventSocket, Uevents};
 use crate::kernel::{Kernel, LogSink};
 use crate::logging::Logger;
 use crate::reactor::Registry;
@@ -250,14 +250,16 @@ async fn open_real_seams(config: &Config, shown: &Shown<'_>) -> Result<Seams, St
         let logger = logger.clone();
         Arc::new(move |line| logger.line(&line))
     };
-    let (kernel_events, from_kernel) = mpsc::channel(EVENTS_WAITING_MAX);
-    let telling = (&sink, history);
-    let monitor = prepare_kernel(&root, config, &configuration, telling, &kernel_events).await?;
+    misc::wait_for_devices(&root, DEADLINE, &sink).await?;
+    let monitor = prepare_kernel(&root, config, &configuration, &sink)?;
+    let uevents = Uevents::new(UeventSocket::open(registry)?, root.clone(), Arc::clone(&sink));
+    let kernel_log = read_kernel_log(&root, history);
     let (results, plocks) =
         open_plocks(&root, config, (logger, &sink), configuration.local, registry)?;
     let comms = comm_options(config, &configuration);
     let (kernel, completions) = RealKernel::new(root, comms, sink, results, registry)?;
-    let from_kernel = both(Box::new(completions), Box::new(from_kernel));
+    let told = both(Box::new(uevents), Box::new(kernel_log));
+    let from_kernel = both(Box::new(completions), told);
 
     let retries = cluster.retries();
     let (cluster, kernel) = (Box::new(cluster), Box::new(kernel));
@@ -356,27 +358,27 @@ fn warn(config: &Config, logger: &Logger) {
     }
 }
 
-/// Devices and configfs; returns the open monitor.
-async fn prepare_kernel(
+/// Configfs and the monitor, which is returned open.
+fn prepare_kernel(
     root: &Root,
     config: &Config,
     configuration: &Configuration,
-    (sink, history): (&LogSink, &History),
-    events: &mpsc::Sender<Event>,
+    sink: &LogSink,
 ) -> Result<OwnedFd, StartError> {
-    misc::wait_for_devices(root, DEADLINE, sink).await?;
     let (lines, prepared) = prepare_configfs(root, &attributes(config, configuration));
     lines.into_iter().for_each(|line| sink(line));
     prepared?;
-    let monitor = misc::open_monitor(root)?;
-    let uevents = UeventSocket::open()?;
-    let watch_uevents = forward_uevents(uevents, root.clone(), events.clone(), Arc::clone(sink));
-    spawn_vital("uevents", watch_uevents, events);
+    Ok(misc::open_monitor(root)?)
+}
+
+/// What the kernel's log says of slots. Nobody waits for it, and it says much else: it is read beside the driver.
+fn read_kernel_log(root: &Root, history: &History) -> Dispensable {
+    let (slots, events) = mpsc::channel(EVENTS_WAITING_MAX);
     match KernelLog::open(root) {
         Ok(log) => {
             let history = history.clone();
             let note = move |progress| note_progress(&history, &progress);
-            let watch = forward_kernel_log(log, events.clone(), note);
+            let watch = forward_kernel_log(log, slots, note);
             tokio::spawn(async move {
                 if let Err(error) = watch.await {
                     tracing::error!("slots stay predictions from now on: {error}");
@@ -385,7 +387,7 @@ async fn prepare_kernel(
         }
         Err(error) => tracing::error!("slots stay predictions: {error}"),
     }
-    Ok(monitor)
+    Dispensable(events)
 }
 
 fn note_progress(history: &History, Progress { lockspace, step }: &Progress) {
@@ -397,20 +399,6 @@ fn note_progress(history: &History, Progress { lockspace, step }: &Progress) {
         }
         Step::FileSystemUnblocked => history.file_system_unblocked(now, lockspace),
     }
-}
-
-/// A task without which the daemon would miss what the kernel wants: its end is the daemon's.
-fn spawn_vital(
-    what: &'static str,
-    task: impl Future<Output = Result<(), KernelError>> + Send + 'static,
-    events: &mpsc::Sender<Event>,
-) {
-    let events = events.clone();
-    tokio::spawn(async move {
-        if let Err(error) = task.await {
-            let _ = events.send(Event::ClusterLost { why: format!("{what}: {error}") }).await;
-        }
-    });
 }
 
 fn attributes(config: &Config, configuration: &Configuration) -> ClusterAttributes {

@@ -124,14 +124,10 @@ impl Endless {
 
 impl Feed for Endless {
     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Event>> {
-        Poll::Ready(self.try_next())
-    }
-
-    fn try_next(&mut self) -> Option<Event> {
         if self.given.fetch_add(1, Ordering::Relaxed) < Self::LAST {
-            return Some(self.event.clone());
+            return Poll::Ready(Some(self.event.clone()));
         }
-        Some(Event::ClusterLost { why: "never heard".to_owned() })
+        Poll::Ready(Some(Event::ClusterLost { why: "never heard".to_owned() }))
     }
 }
 
@@ -159,9 +155,6 @@ fn other_descriptors_have_their_turn_although_a_source_never_dries_up() {
     impl Feed for Sign {
         fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
             self.0.poll_readable(context).map(|()| Some(the_end()))
-        }
-        fn try_next(&mut self) -> Option<Event> {
-            self.0.is_readable().then(the_end)
         }
     }
     let request = Event::PlockRequest(lock(GlobalId(1), 1, Op::Lock));
@@ -191,9 +184,6 @@ fn silence(registry: &Registry) -> Inputs {
     impl Feed for Nothing {
         fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Event>> {
             Poll::Pending
-        }
-        fn try_next(&mut self) -> Option<Event> {
-            None
         }
     }
     let (cluster, kernel, plocks) = (Box::new(Nothing), Box::new(Nothing), Box::new(Nothing));

@@ -207,6 +207,19 @@ pub struct Completions {
     log: LogSink,
 }
 
+impl Completions {
+    /// One that is there already.
+    fn try_next(&mut self) -> Option<Event> {
+        loop {
+            let Report { lines, done } = self.reports.take()?;
+            lines.into_iter().for_each(|line| (self.log)(line));
+            if let Some((token, result)) = done {
+                return Some(Event::KernelDone { token, result });
+            }
+        }
+    }
+}
+
 impl Feed for Completions {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
         loop {
@@ -216,16 +229,6 @@ impl Feed for Completions {
             ready!(self.watched.poll_readable(context));
             self.watched.leave();
             self.reports.woken();
-        }
-    }
-
-    fn try_next(&mut self) -> Option<Event> {
-        loop {
-            let Report { lines, done } = self.reports.take()?;
-            lines.into_iter().for_each(|line| (self.log)(line));
-            if let Some((token, result)) = done {
-                return Some(Event::KernelDone { token, result });
-            }
         }
     }
 }

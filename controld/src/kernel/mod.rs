@@ -1,8 +1,8 @@
 //! The kernel seam: lockspace control, members, node addresses; uevents and the kernel log.
 //!
-//! What happens comes as [`dlm_core::event::Event`]s: `Online`, `Offline`, `Withdraw` and `Slots` over one bounded channel;
-//! `KernelDone` from the lanes, before these; requests for POSIX locks from their device, apart from all else: they come by
-//! the thousand, and must not hold up the others.
+//! What happens comes as [`dlm_core::event::Event`]s: `KernelDone` from the lanes first; then `Online`, `Offline` and `Withdraw`,
+//! read in the driver's own turn; then `Slots`, over a bounded channel, as they are in a log that says much else. Requests for
+//! POSIX locks come from their device, apart from all else: they come by the thousand, and must not hold up the others.
 //!
 //! The real side: [`real::RealKernel`] carries the writes out, each lockspace's in a lane of its own ([`lanes`]);
 //! [`uevent`] and [`kmsg`] are what the kernel tells; [`startup`] is what the daemon does before it begins.

@@ -265,23 +265,8 @@ impl Requests {
         let error = KernelError::path(Operation::Read, &self.path)(error);
         Event::ClusterLost { why: format!("plock device: {error}") }
     }
-}
 
-impl Feed for Requests {
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
-        while !self.over {
-            ready!(self.poll_token(context));
-            if self.device.poll_readable(context).is_pending() {
-                return Poll::Pending;
-            }
-            // Nothing: the device is empty, or hardly likely to have more, or the rest of the limit went to what was no request.
-            if let Some(event) = self.try_next() {
-                return Poll::Ready(Some(event));
-            }
-        }
-        Poll::Ready(None)
-    }
-
+    /// One that is there already.
     fn try_next(&mut self) -> Option<Event> {
         while !self.over && self.device.is_readable() && self.wait_until().is_none() {
             if self.is_enough() {
@@ -304,6 +289,22 @@ impl Feed for Requests {
             }
         }
         None
+    }
+}
+
+impl Feed for Requests {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        while !self.over {
+            ready!(self.poll_token(context));
+            if self.device.poll_readable(context).is_pending() {
+                return Poll::Pending;
+            }
+            // Nothing: the device is empty, or hardly likely to have more, or the rest of the limit went to what was no request.
+            if let Some(event) = self.try_next() {
+                return Poll::Ready(Some(event));
+            }
+        }
+        Poll::Ready(None)
     }
 }
 

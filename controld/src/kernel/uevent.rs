@@ -6,11 +6,12 @@
 //! against it.) Each life of a lockspace's directory has exactly one `online`; where a scan has reported it first, the
 //! uevent that comes later is not reported a second time.
 
+use crate::feed::Feed;
 use crate::kernel::LogSink;
 use crate::kernel::error::KernelError;
-use crate::kernel::ready::register;
 use crate::kernel::root::Root;
 use crate::kernel::scan::{self, Life};
+use crate::reactor::{Registry, Watched};
 use dlm_core::effect::{Level, LogLine};
 use dlm_core::event::Event;
 use dlm_core::types::LockspaceName;
@@ -19,11 +20,10 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvmsg,
     setsockopt, socket, sockopt,
 };
-use std::collections::BTreeMap;
-use std::io::{self, IoSliceMut};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc;
+use std::task::{Context, Poll, ready};
 
 /// What the kernel says about a lockspace or a file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +143,9 @@ const KERNEL_GROUP: u32 = 1;
 /// Receive buffer in bytes: a storm of uevents (thousands of devices at once) must not push out one of ours.
 const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
 
+/// Datagrams that mean nothing, after which it is others' turn: devices may come by the thousand.
+const LOOK: usize = 64;
+
 /// Largest datagram; the kernel's own buffer for the variables has 2 KiB (`UEVENT_BUFFER_SIZE` in linux/kobject.h).
 const DATAGRAM_MAX: usize = 8 * 1024;
 
@@ -153,22 +156,24 @@ pub enum Received<'a> {
     Datagram(&'a [u8]),
     /// Datagrams were lost: look into sysfs for what they said.
     Overrun,
+    /// Nothing is left.
+    Nothing,
 }
 
 /// The socket for the kernel's uevents. It must be open before the kernel can create a lockspace, that is before any
 /// entry of `comms` is local.
 #[derive(Debug)]
 pub struct UeventSocket {
-    socket: AsyncFd<OwnedFd>,
+    socket: Watched,
     buffer: Vec<u8>,
 }
 
 impl UeventSocket {
-    /// Open and bind; needs the tokio runtime.
+    /// Open and bind; `registry` will watch it.
     ///
     /// # Errors
     /// The call that failed. A receive buffer that cannot be enlarged is no failure.
-    pub fn open() -> Result<Self, KernelError> {
+    pub fn open(registry: &Registry) -> Result<Self, KernelError> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let protocol = SockProtocol::NetlinkKObjectUEvent;
         let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, protocol)
@@ -181,37 +186,30 @@ impl UeventSocket {
         }
         // Port 0: the kernel chooses one, so that several sockets of one process do not collide.
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, KERNEL_GROUP)).map_err(failed("bind"))?;
-        let socket = register(socket).map_err(|source| KernelError::Uevents {
+        let socket = registry.watch(socket).map_err(|source| KernelError::Uevents {
             operation: "register with the event loop",
             source,
         })?;
         Ok(Self { socket, buffer: vec![0; DATAGRAM_MAX] })
     }
 
-    /// The next datagram of the kernel, or that some were lost. May be cancelled without loss.
+    /// What is there.
     ///
     /// # Errors
     /// The socket cannot be read any more.
-    pub async fn next(&mut self) -> Result<Received<'_>, KernelError> {
-        let length = loop {
-            let mut guard = self
-                .socket
-                .readable()
-                .await
-                .map_err(|source| KernelError::Uevents { operation: "wait", source })?;
-            match guard.try_io(|socket| receive(socket.get_ref(), &mut self.buffer)) {
-                Ok(Ok(Some(length))) => break length,
-                Ok(Ok(None)) | Err(_) => {}
-                Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    return Ok(Received::Overrun);
+    pub fn receive(&mut self) -> Result<Received<'_>, KernelError> {
+        loop {
+            match receive(self.socket.get(), &mut self.buffer) {
+                Ok(Some(length)) => {
+                    return Ok(Received::Datagram(self.buffer.get(..length).unwrap_or_default()));
                 }
-                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(Err(source)) => {
-                    return Err(KernelError::Uevents { operation: "receive", source });
-                }
+                Ok(None) => {}
+                Err(Errno::EAGAIN) => return Ok(Received::Nothing),
+                Err(Errno::ENOBUFS) => return Ok(Received::Overrun),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(failed("receive")(errno)),
             }
-        };
-        Ok(Received::Datagram(self.buffer.get(..length).unwrap_or_default()))
+        }
     }
 }
 
@@ -220,7 +218,7 @@ fn failed(operation: &'static str) -> impl FnOnce(Errno) -> KernelError {
 }
 
 /// One datagram; `None` where it is not the kernel's (any process may send to the group) or too long to be one.
-fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> nix::Result<Option<usize>> {
     let mut parts = [IoSliceMut::new(buffer)];
     let message =
         recvmsg::<NetlinkAddr>(socket.as_raw_fd(), &mut parts, None, MsgFlags::MSG_DONTWAIT)?;
@@ -296,38 +294,73 @@ impl LockspaceWatch {
     }
 }
 
-/// Turn uevents into events until nobody listens any more.
-///
-/// # Errors
-/// The socket cannot be read any more: the daemon would miss lockspaces.
-pub async fn forward_uevents(
-    mut socket: UeventSocket,
-    root: Root,
-    events: mpsc::Sender<Event>,
+/// Uevents as events, in the driver's own turn.
+pub struct Uevents {
+    socket: UeventSocket,
+    watch: LockspaceWatch,
     log: LogSink,
-) -> Result<(), KernelError> {
-    let line = |level, text| log(LogLine { level, lockspace: None, text });
-    let mut watch = LockspaceWatch::new(root);
-    loop {
-        let happened = match socket.next().await? {
-            Received::Datagram(datagram) => {
-                if let Some(text) = headline(datagram) {
-                    line(Level::Debug, format!("uevent: {text}"));
+    /// What a scan has found and nobody has taken yet: no more than the kernel has lockspaces.
+    told: VecDeque<Event>,
+    /// The socket cannot be read any more, and this has been said.
+    over: bool,
+}
+
+impl Uevents {
+    /// What `socket` brings; sysfs is below `root`, lines go to `log`.
+    #[must_use]
+    pub fn new(socket: UeventSocket, root: Root, log: LogSink) -> Self {
+        let watch = LockspaceWatch::new(root);
+        Self { socket, watch, log, told: VecDeque::new(), over: false }
+    }
+
+    /// Read until something has happened, or it is others' turn.
+    fn look(&mut self) {
+        let line = |level, text| (self.log)(LogLine { level, lockspace: None, text });
+        for _ in 0..LOOK {
+            match self.socket.receive() {
+                Ok(Received::Datagram(datagram)) => {
+                    if let Some(text) = headline(datagram) {
+                        line(Level::Debug, format!("uevent: {text}"));
+                    }
+                    let happened = parse(datagram).and_then(|uevent| self.watch.uevent(uevent));
+                    self.told.extend(happened);
                 }
-                parse(datagram).and_then(|uevent| watch.uevent(uevent)).into_iter().collect()
+                Ok(Received::Overrun) => {
+                    line(
+                        Level::Error,
+                        "uevents were lost: reading the lockspaces again".to_owned(),
+                    );
+                    match self.watch.rescan() {
+                        Ok(found) => self.told.extend(found),
+                        Err(error) => line(Level::Error, error.to_string()),
+                    }
+                }
+                Ok(Received::Nothing) => break,
+                // The daemon would miss lockspaces: its end is the daemon's.
+                Err(error) => {
+                    self.over = true;
+                    self.told.push_back(Event::ClusterLost { why: format!("uevents: {error}") });
+                }
             }
-            Received::Overrun => {
-                line(Level::Error, "uevents were lost: reading the lockspaces again".to_owned());
-                watch.rescan().unwrap_or_else(|error| {
-                    line(Level::Error, error.to_string());
-                    Vec::new()
-                })
+            if !self.told.is_empty() {
+                return;
             }
-        };
-        for event in happened {
-            if events.send(event).await.is_err() {
-                return Ok(());
+        }
+        self.socket.socket.leave();
+    }
+}
+
+impl Feed for Uevents {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        loop {
+            if let Some(event) = self.told.pop_front() {
+                return Poll::Ready(Some(event));
             }
+            if self.over {
+                return Poll::Pending;
+            }
+            ready!(self.socket.socket.poll_readable(context));
+            self.look();
         }
     }
 }
@@ -336,6 +369,10 @@ pub async fn forward_uevents(
 mod tests {
     use super::*;
     use crate::kernel::testtree::TestTree;
+    use crate::reactor::Reactor;
+    use nix::sys::epoll::EpollTimeout;
+    use std::sync::{Arc, Mutex};
+    use std::task::Waker;
 
     fn datagram(strings: &[&[u8]]) -> Vec<u8> {
         strings.iter().flat_map(|string| [string, &b"\0"[..]].concat()).collect()
@@ -485,10 +522,26 @@ mod tests {
         assert_eq!(watch.rescan().unwrap().len(), 1);
     }
 
-    #[tokio::test]
-    async fn the_real_socket_opens_and_drops_what_processes_send() {
-        let mut socket = UeventSocket::open().unwrap();
-        let ours = nix::sys::socket::getsockname::<NetlinkAddr>(socket.socket.as_raw_fd()).unwrap();
+    fn lines() -> (LogSink, Arc<Mutex<Vec<String>>>) {
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let kept = Arc::clone(&lines);
+        (Arc::new(move |line: LogLine| kept.lock().unwrap().push(line.text)), lines)
+    }
+
+    /// What is there now, without waiting.
+    fn ready(uevents: &mut Uevents) -> Option<Event> {
+        match uevents.poll_next(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(event) => event,
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn the_real_socket_opens_and_drops_what_processes_send() {
+        let reactor = Reactor::new().unwrap();
+        let mut socket = UeventSocket::open(reactor.registry()).unwrap();
+        let descriptor = socket.socket.get().as_raw_fd();
+        let ours = nix::sys::socket::getsockname::<NetlinkAddr>(descriptor).unwrap();
         let from = nix::sys::socket::socket(
             AddressFamily::Netlink,
             SockType::Datagram,
@@ -499,37 +552,42 @@ mod tests {
         let forged = lockspace_uevent("online", b"fs", &[]);
         let to = NetlinkAddr::new(ours.pid(), 0);
         nix::sys::socket::sendto(from.as_raw_fd(), &forged, &to, MsgFlags::empty()).unwrap();
-        let waited = std::time::Duration::from_millis(100);
-        while let Ok(received) = tokio::time::timeout(waited, socket.next()).await {
-            assert_ne!(received.unwrap(), Received::Datagram(&forged));
+        loop {
+            let received = socket.receive().unwrap();
+            assert_ne!(received, Received::Datagram(&forged));
+            if received == Received::Nothing {
+                return;
+            }
         }
     }
 
     /// In a network namespace of its own, where nobody else hears what is sent to the group.
     #[test]
-    fn an_overrun_is_reported_and_the_socket_goes_on() {
+    fn after_an_overrun_lockspaces_are_read_again_and_the_socket_goes_on() {
         let overrun = std::thread::spawn(|| {
             if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).is_err() {
                 crate::skipped::skipped("this environment gives no network namespace");
                 return;
             }
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let mut ours = UeventSocket::open().unwrap();
-                setsockopt(ours.socket.get_ref(), sockopt::RcvBuf, &4096).unwrap();
-                let from = UeventSocket::open().unwrap();
-                let group = NetlinkAddr::new(0, KERNEL_GROUP);
+            let mut reactor = Reactor::new().unwrap();
+            let ours = UeventSocket::open(reactor.registry()).unwrap();
+            setsockopt(ours.socket.get(), sockopt::RcvBuf, &4096).unwrap();
+            let from = UeventSocket::open(reactor.registry()).unwrap();
+            let group = NetlinkAddr::new(0, KERNEL_GROUP);
+            for _ in 0..100 {
+                let descriptor = from.socket.get().as_raw_fd();
                 let filling = [b'x'; 1024];
-                for _ in 0..100 {
-                    let descriptor = from.socket.as_raw_fd();
-                    nix::sys::socket::sendto(descriptor, &filling, &group, MsgFlags::empty())
-                        .unwrap();
-                }
-                assert_eq!(ours.next().await.unwrap(), Received::Overrun);
-                let soon = std::time::Duration::from_millis(100);
-                tokio::time::timeout(soon, ours.next()).await.unwrap_err();
-            });
+                nix::sys::socket::sendto(descriptor, &filling, &group, MsgFlags::empty()).unwrap();
+            }
+            let tree = TestTree::new();
+            tree.lockspace("fs");
+            let (log, lines) = lines();
+            let mut ours = Uevents::new(ours, tree.root().clone(), log);
+            reactor.look(EpollTimeout::ZERO);
+            assert_eq!(ready(&mut ours), Some(Event::Online { lockspace: name(b"fs") }));
+            assert_eq!(*lines.lock().unwrap(), ["uevents were lost: reading the lockspaces again"]);
+            assert_eq!(ready(&mut ours), None);
+            assert!(!ours.socket.socket.is_readable(), "it is asked again when something comes");
         });
         overrun.join().unwrap();
     }
