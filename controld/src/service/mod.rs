@@ -114,12 +114,14 @@ fn set_up(mode: Mode, paths: &ServicePaths) -> Result<PidFile, ServiceError> {
 /// Keeps what is in use, now and later, in memory: the daemon must work when the storage it would be paged in from is
 /// blocked by the very recovery it has to carry out. Pages are locked when they are first touched (`MCL_ONFAULT`); all
 /// of them at once would cost hundreds of megabytes for thread stacks and corosync's buffers. No huge pages either: libcpg
-/// keeps a buffer of a megabyte for each lockspace, of which it uses the beginning, and each would become two resident ones.
+/// keeps a buffer of a megabyte for each lockspace, of which it uses the beginning, and each would become two resident ones;
+/// for the same reason these buffers are kept apart from the heap ([`large_buffers_apart`]).
 ///
 /// # Errors
 /// The kernel says no. Worth a line in the log; the daemon can go on.
 pub fn lock_memory() -> Result<(), ServiceError> {
     let failed = |operation| move |source| ServiceError::LockMemory { operation, source };
+    large_buffers_apart();
     set_thp_disable(true).map_err(failed("do without huge pages"))?;
     // Below a limit the lock would not fail now but later, as allocations that fail.
     setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)
@@ -128,6 +130,22 @@ pub fn lock_memory() -> Result<(), ServiceError> {
     mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault)
         .map_err(failed("mlockall"))
 }
+
+/// An allocation of this size, in bytes, and above has pages of its own.
+#[cfg(target_env = "gnu")]
+const LARGE: libc::c_int = 128 * 1024;
+
+/// Whoever frees a large buffer gives its pages back, and whoever gets one gets untouched pages. By itself glibc puts
+/// large buffers into the heap as soon as one has been freed, and the next one there is cleared, all of it, while a join waits.
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "neither std nor nix has mallopt")]
+fn large_buffers_apart() {
+    // SAFETY: the call takes two numbers, and the lock of the allocator. It fails for numbers that it does not know alone.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
+}
+
+#[cfg(not(target_env = "gnu"))]
+const fn large_buffers_apart() {}
 
 #[cfg(test)]
 mod tests {
@@ -141,6 +159,18 @@ mod tests {
             Err(error) => {
                 assert!(error.to_string().starts_with("cannot lock memory: "), "{error}")
             }
+        }
+    }
+
+    /// Such a buffer begins behind two words at the begin of a page; one of the heap does so by rare chance.
+    #[cfg(target_env = "gnu")]
+    #[test]
+    fn a_large_buffer_has_pages_of_its_own_after_others_were_freed() {
+        large_buffers_apart();
+        let buffer = || vec![0_u8; 1 << 20];
+        drop(buffer());
+        for buffer in [buffer(), buffer()] {
+            assert_eq!(buffer.as_ptr().addr() % 4096, 16);
         }
     }
 }
