@@ -5,13 +5,15 @@
 //! A barrier is complete at the same place of the order on every member, and all have the same STARTs then: they draw the
 //! same conclusion at the same place ([`agreed`]). A daemon's word never changes, so it does not matter which START said it.
 //!
-//! Nothing owned may meet a barrier that ends ownership: a joiner without it could not even be told. So a member with
-//! ownership sends its START last, when it has those of all joiners. If one of them will end ownership, it first *yields*:
-//! it hands over every resource that has locks, in front of its START, and until the barrier neither carries anything out as an
-//! owner nor asks for a resource; requests that need that are kept. What is owned at the barrier all the same is empty
-//! for that reason, and becomes nobody's everywhere at once. What was said of owners and comes after the barrier is void.
+//! Nothing owned may meet a barrier that ends ownership: a joiner without it could not even be told. So before its START a
+//! member with ownership *yields*: it hands over every resource that has locks, in front of its START, and until the barrier
+//! neither carries anything out as an owner nor asks for a resource; requests that need that are kept. What is owned at the
+//! barrier all the same is empty for that reason, and becomes nobody's everywhere at once. What was said of owners and comes
+//! after the barrier is void. Where the barrier keeps ownership, whoever yielded goes on as the owner of what it has not handed over.
 //!
-//! Of what merges from another partition a START may never come, or wait for ours: then ownership is yielded unasked.
+//! To yield for nothing costs a member that owns locks their ownership, but nothing where there are none. So only a member
+//! that owns locks sends its START last, when it has those of all joiners, and yields if one of them will end ownership. Of what
+//! merges from another partition a START may never come, or wait for ours: then it yields unasked.
 
 use crate::change::Change;
 use crate::effect::Effect;
@@ -143,17 +145,37 @@ fn word_of(node: NodeId, changes: &VecDeque<Change>, started: Option<&Change>) -
 }
 
 impl Plocks {
+    /// Our START comes next, unless it has to wait for those of these joiners.
+    pub(crate) fn prepare(
+        &mut self,
+        before: Before,
+        voice: &Voice<'_>,
+        out: &mut Out<'_>,
+    ) -> Option<BTreeSet<NodeId>> {
+        match before {
+            Before::Hear(joiners) if self.owns_locks(voice.us) => return Some(joiners),
+            Before::Hear(_) => self.expect(Service::Replicated, voice, out),
+            Before::Expect(next) => self.expect(next, voice, out),
+        }
+        None
+    }
+
+    fn owns_locks(&self, us: NodeId) -> bool {
+        self.resources.iter().any(|(_, entry)| entry.has_locks_of_owner(us))
+    }
+
     /// Our START comes next, for a barrier after which POSIX locks will be served like this.
-    pub(crate) fn expect(&mut self, next: Service, voice: &Voice<'_>, out: &mut Out<'_>) {
+    fn expect(&mut self, next: Service, voice: &Voice<'_>, out: &mut Out<'_>) {
         if next == Service::Owned {
             self.claim_again(voice, out);
         } else if self.service == Service::Owned && !self.yielding {
             self.yielding = true;
-            let ours = self.resources.iter_mut().filter(|(_, entry)| {
-                entry.owner == Owner::Node(voice.us) && !entry.resource.is_empty()
-            });
+            let ours =
+                self.resources.iter().filter(|(_, entry)| entry.has_locks_of_owner(voice.us));
             let numbers: Vec<u64> = ours.map(|(number, _)| number).collect();
-            voice.debug(format!("plock_ownership yields {} resources", numbers.len()), out);
+            if !numbers.is_empty() {
+                voice.debug(format!("plock_ownership yields {} resources", numbers.len()), out);
+            }
             for number in numbers {
                 self.give_up(number, voice, out);
             }

@@ -10,7 +10,7 @@ use crate::negotiation::FEATURE_PLOCKS_BATCH;
 use crate::out::Out;
 use crate::plock::voice::Voice;
 use crate::plock::{
-    Barrier, Before, EEXIST, PlockInfo, Plocks, PlocksData, Said, Service, agreed, before_start,
+    Barrier, EEXIST, PlockInfo, Plocks, PlocksData, Said, Service, agreed, before_start,
 };
 use crate::snapshot::Wait;
 use crate::types::NodeId;
@@ -167,13 +167,12 @@ impl Lockspace {
             return None;
         }
         let started = self.started.as_ref().map(|(change, _)| change);
-        match before_start(&self.changes, started) {
-            Before::Hear(joiners) => Some(Wait::Starts(joiners)),
-            Before::Expect(next) => {
-                self.with_plocks(world, out, |plocks, voice, out| plocks.expect(next, voice, out));
-                None
-            }
-        }
+        let before = before_start(&self.changes, started);
+        let mut unheard = None;
+        self.with_plocks(world, out, |plocks, voice, out| {
+            unheard = plocks.prepare(before, voice, out);
+        });
+        unheard.map(Wait::Starts)
     }
 
     /// Give up what nobody uses, if it is time for that.

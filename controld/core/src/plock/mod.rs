@@ -33,7 +33,7 @@ mod storm;
 mod transfer;
 mod voice;
 
-pub(crate) use agreement::{Before, Word, agreed, before_start};
+pub(crate) use agreement::{Word, agreed, before_start};
 pub(crate) use contents::{Contents, ContentsOf};
 pub use dump::PlockResource;
 pub(crate) use errno::{EEXIST, ENOSYS};

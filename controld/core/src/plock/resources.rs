@@ -52,6 +52,11 @@ impl Entry {
         let place = self.pending.partition_point(|other| other.serial < asked.serial);
         self.pending.insert(place, asked);
     }
+
+    /// It is this node's, and so is what is known of its locks and waiters.
+    pub(super) fn has_locks_of_owner(&self, node: NodeId) -> bool {
+        self.owner == Owner::Node(node) && !self.resource.is_empty()
+    }
 }
 
 /// All resources of a lockspace.
@@ -107,6 +112,10 @@ impl Resources {
         self.entries.clear();
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        self.entries.iter().map(|(number, entry)| (*number, entry))
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut Entry)> {
         self.entries.iter_mut().map(|(number, entry)| (*number, entry))
     }
@@ -118,8 +127,7 @@ impl Resources {
 
     /// In the order of their creation.
     pub(super) fn in_order(&self) -> Vec<(u64, &Entry)> {
-        let mut all: Vec<(u64, &Entry)> =
-            self.entries.iter().map(|(number, entry)| (*number, entry)).collect();
+        let mut all: Vec<(u64, &Entry)> = self.iter().collect();
         all.sort_by_key(|(_, entry)| entry.created);
         all
     }

@@ -13,8 +13,8 @@ use crate::plock::resource::Lock;
 use crate::plock::resources::Owner;
 use crate::plock::voice::Voice;
 use crate::plock::{
-    Barrier, Before, FLAG_CLOSE, Mode, Op, PlockInfo, Plocks, RANGE_END, Said, Service, Word,
-    agreed, before_start,
+    Barrier, FLAG_CLOSE, Mode, Op, PlockInfo, Plocks, RANGE_END, Said, Service, Word, agreed,
+    before_start,
 };
 use crate::types::{
     ChangeSeq, GlobalId, Instant, LockspaceName, NodeId, Now, Version, WallSeconds,
@@ -672,9 +672,9 @@ impl Node {
 
     fn send_start(&mut self, voice: &Voice<'_>, out: &mut Out<'_>) {
         if !self.kind.is_c() && self.plocks.service() == Service::Owned {
-            match before_start(&self.changes, self.started.as_ref()) {
-                Before::Hear(_) => return,
-                Before::Expect(next) => self.plocks.expect(next, voice, out),
+            let before = before_start(&self.changes, self.started.as_ref());
+            if self.plocks.prepare(before, voice, out).is_some() {
+                return;
             }
         }
         let word = if self.kind.is_c() { 0 } else { self.plocks.word().flags() };

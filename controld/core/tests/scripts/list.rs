@@ -163,6 +163,7 @@ scripts! {
     plock_ownership_goes_on_where_a_c_daemon_dies_in_its_join
     plock_ownership_is_off_where_one_of_ours_has_it_off
     plock_ownership_where_all_are_ours
+    plock_ownership_without_locks_holds_up_no_join
     plock_results_wait_for_the_fencing
     plock_batch_that_cannot_be_is_no_state
     plock_callers_of_a_released_lockspace_get_errors
