@@ -157,7 +157,6 @@ impl Reactor {
         let timeout = if shared.woken.load(Ordering::SeqCst) { EpollTimeout::ZERO } else { alarm };
         let seen = self.look(timeout);
         let shared = &self.registry.0;
-        shared.waits.store(false, Ordering::SeqCst);
         let due = || shared.until_the_alarm() == EpollTimeout::ZERO;
         if alarm == EpollTimeout::ZERO || (alarm.is_some() && seen == 0 && due()) {
             shared.rang.store(true, Ordering::Relaxed);
@@ -170,6 +169,8 @@ impl Reactor {
         let mut events = [EpollEvent::empty(); LOOK];
         // A signal ends the wait; nothing else can be wrong with these arguments.
         let seen = shared.epoll.wait(&mut events, timeout).unwrap_or(0);
+        // Nobody has to interrupt it any more, least of all the wakers below.
+        shared.waits.store(false, Ordering::SeqCst);
         for event in events.iter().take(seen) {
             if event.data() == WAKE {
                 // Fails where another look has read it.
@@ -311,6 +312,19 @@ mod tests {
         drop(watched);
         sign.write(1).unwrap();
         assert_eq!(reactor.look(EpollTimeout::ZERO), 0, "it is not watched any more");
+    }
+
+    /// What ends a wait would otherwise end the next one too, for nothing.
+    #[test]
+    fn a_wait_that_is_over_is_not_interrupted() {
+        let mut reactor = Reactor::new().unwrap();
+        let sign = event_fd();
+        let watched = reactor.registry().watch(sign.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        sign.write(1).unwrap();
+        reactor.block_on(poll_fn(|context| watched.poll_readable(context)));
+        sign.read().unwrap();
+        watched.leave();
+        assert_eq!(reactor.look(EpollTimeout::ZERO), 0);
     }
 
     /// It would end every wait at once, and take the processor from those who are waited for.
