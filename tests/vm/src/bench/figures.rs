@@ -24,6 +24,8 @@ pub(super) enum Figure {
     MemoryMany,
     TicksNone,
     TicksMany,
+    WakeupsNone,
+    WakeupsMany,
 }
 
 impl fmt::Display for Figure {
@@ -41,6 +43,8 @@ impl fmt::Display for Figure {
             Self::MemoryMany => "resident memory, 30 lockspaces, KiB",
             Self::TicksNone => "ticks in 10 idle s, no lockspace",
             Self::TicksMany => "ticks in 10 idle s, 30 lockspaces",
+            Self::WakeupsNone => "wakeups in 10 idle s, no lockspace",
+            Self::WakeupsMany => "wakeups in 10 idle s, 30 lockspaces",
         })
     }
 }

@@ -107,7 +107,7 @@ fn measure(
     }
     eprintln!("{side:?}: idle");
     cluster.change_daemon(daemon.clone(), AS_A_SERVICE)?;
-    idle(cluster, side, samples, [Figure::MemoryNone, Figure::TicksNone])?;
+    idle(cluster, side, samples, [Figure::MemoryNone, Figure::TicksNone, Figure::WakeupsNone])?;
     eprintln!("{side:?}: a death with a slow fence agent");
     samples.add(Figure::AfterAgent, side, slowly_fenced_death(cluster)?);
     cluster.change_daemon(daemon.clone(), AS_A_SERVICE)?;
@@ -120,7 +120,7 @@ fn measure(
     for id in ALL {
         cluster.node(id).wait_for(&many_run("1 2 3"), PATIENCE)?;
     }
-    idle(cluster, side, samples, [Figure::MemoryMany, Figure::TicksMany])?;
+    idle(cluster, side, samples, [Figure::MemoryMany, Figure::TicksMany, Figure::WakeupsMany])?;
     for (figure, value) in death_with_many(cluster)? {
         samples.add(figure, side, value);
     }
@@ -222,25 +222,29 @@ fn death_with_many(cluster: &Cluster) -> Result<Vec<(Figure, f64)>> {
     ])
 }
 
-/// Resident memory of the daemon's process in KiB, and the ticks that all of its processes use while
-/// nothing happens.
+/// Resident memory of the daemon's process in KiB, and the ticks that all of its processes use, and how often their threads wait,
+/// while nothing happens.
 fn idle(
     cluster: &Cluster,
     side: Side,
     samples: &mut Samples<Figure>,
-    [memory, ticks]: [Figure; 2],
+    [memory, ticks, wakeups]: [Figure; 3],
 ) -> Result<()> {
     let command = format!(
         "ticks() {{ cat $(pgrep dlm_controld | sed 's,.*,/proc/&/stat,') | \
          sed 's/.*) //' | awk '{{sum += $12 + $13}} END {{print sum}}'; }}; \
          sed -n 's/^VmRSS:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$(pgrep -o dlm_controld)/status; \
-         before=$(ticks); sleep {IDLE_SECONDS}; echo $(($(ticks) - before))"
+         woken() {{ cat $(pgrep dlm_controld | sed 's,.*,/proc/&/task/*/status,') | \
+         sed -n 's/^voluntary_ctxt_switches:[^0-9]*//p' | awk '{{sum += $1}} END {{print sum}}'; }}; \
+         before=$(ticks); waits=$(woken); sleep {IDLE_SECONDS}; \
+         echo $(($(ticks) - before)); echo $(($(woken) - waits))"
     );
     for text in cluster.on_all(&ALL, |node| node.ok(&command))? {
         let values: Vec<f64> = text.lines().filter_map(|line| line.parse().ok()).collect();
-        let [resident, used] = *values.as_slice() else { bail!("memory and ticks: {text:?}") };
+        let [resident, used, woken] = *values.as_slice() else { bail!("at idle: {text:?}") };
         samples.add(memory, side, resident);
         samples.add(ticks, side, used);
+        samples.add(wakeups, side, woken);
     }
     Ok(())
 }

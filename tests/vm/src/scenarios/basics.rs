@@ -9,6 +9,7 @@ use super::recording;
 use crate::cluster::Cluster;
 use crate::gfs2::FILE_SYSTEM;
 use crate::host::power::Outcome;
+use crate::node::Node;
 use crate::options::Daemon;
 use crate::time::HostTime;
 use crate::timeline::Source;
@@ -45,6 +46,7 @@ pub(super) fn mount(cluster: &Cluster) -> Result<()> {
                 first == "corosync\ndlm_controld\ndlm_tasks\nlane\nlane fs\n",
                 "ahead run {first:?}"
             );
+            knows_the_slots(node)?;
         }
     }
     for node in cluster.nodes() {
@@ -52,6 +54,29 @@ pub(super) fn mount(cluster: &Cluster) -> Result<()> {
         ensure!(text == "from 1\nfrom 2\nfrom 3\n", "node {} reads {text:?}", node.id());
     }
     ensure!(cluster.fence_log(HostTime::default()).is_empty(), "somebody was fenced");
+    Ok(())
+}
+
+/// The daemon has the slots that the kernel gave: each node its own number, as these joined one after the other. The kernel has
+/// confirmed them where it told of them after the daemon could predict any.
+fn knows_the_slots(node: Node<'_>) -> Result<()> {
+    if node.cluster().options().tool.is_none() {
+        return Ok(());
+    }
+    let text = node.ok("dlm_tool --json status")?;
+    let told: Value = serde_json::from_str(&text).context("the state")?;
+    let lockspaces = told["lockspaces"].as_array().into_iter().flatten();
+    let lockspace = lockspaces.into_iter().find(|one| one["name"] == FILE_SYSTEM);
+    let lockspace = lockspace.with_context(|| format!("no {FILE_SYSTEM} in {told}"))?;
+    let slot = |id: u8| json!({"slot": id, "jid": id - 1, "node": id});
+    ensure!(
+        lockspace["slots_known"] == "confirmed"
+            && lockspace["slots"] == json!([slot(1), slot(2), slot(3)])
+            && lockspace["our_jid"] == json!(node.journal()?),
+        "node {} has journal {} and knows the slots as {lockspace}",
+        node.id(),
+        node.journal()?
+    );
     Ok(())
 }
 
@@ -63,26 +88,72 @@ pub(super) fn leave(cluster: &Cluster) -> Result<()> {
     let load =
         cluster.node(1).churn(&format!("leave.{}", cluster.new_mark()), "/mnt/gfs2/churn")?;
     load.wait_more(5, PROGRESS)?;
-    let leaver = cluster.node(3);
-    leaver.unmount()?;
-    for id in [1, 2] {
-        cluster.node(id).wait_lockspace(FILE_SYSTEM, &[1, 2], CHANGE)?;
-    }
-    leaver.ok("kill $(pgrep -o dlm_controld)")?;
-    let exit = leaver.wait_for("cat /run/daemon.exit", CHANGE)?;
-    ensure!(exit.trim() == "0", "the daemon's exit status is {exit:?}");
-    leaver.ok("killall corosync")?;
-    leaver.wait_for("! pidof corosync", CHANGE)?;
-    cluster.wait_members(&[1, 2], CHANGE)?;
-    load.wait_more(5, PROGRESS)?;
-    leaver.ok(". /vm/rc; start_corosync; start_daemon")?;
-    cluster.wait_members(&[1, 2, 3], RECOVERY)?;
-    leaver.mount()?;
+    leave_and_return(cluster, 3, || load.wait_more(5, PROGRESS))?;
     load.wait_more(5, PROGRESS)?;
     load.stop(PROGRESS)?;
     let log = cluster.fence_log(begin);
     ensure!(log.is_empty(), "fencing after a clean leave: {log:?}");
+    Ok(())
+}
+
+/// One of three nodes leaves in order; what the others do `meanwhile`; it comes back without a reboot, and mounts.
+fn leave_and_return(
+    cluster: &Cluster,
+    leaver: u8,
+    meanwhile: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let others: Vec<u8> = [1, 2, 3].into_iter().filter(|id| *id != leaver).collect();
+    let leaver = cluster.node(leaver);
+    leaver.unmount()?;
+    for id in &others {
+        cluster.node(*id).wait_lockspace(FILE_SYSTEM, &others, CHANGE)?;
+    }
+    leaver.ok("rm -f /run/daemon.exit; kill $(pgrep -o dlm_controld)")?;
+    let exit = leaver.wait_for("cat /run/daemon.exit", CHANGE)?;
+    ensure!(exit.trim() == "0", "the daemon's exit status is {exit:?}");
+    leaver.ok("killall corosync")?;
+    leaver.wait_for("! pidof corosync", CHANGE)?;
+    cluster.wait_members(&others, CHANGE)?;
+    meanwhile()?;
+    leaver.ok(". /vm/rc; start_corosync; start_daemon")?;
+    cluster.wait_members(&[1, 2, 3], RECOVERY)?;
+    leaver.mount()?;
     leaver.end_boot_delay()
+}
+
+/// A C daemon on node 1 and two of ours: one of ours dies and comes back; one of each kind leaves and comes back; the node with the C
+/// daemon dies. Each is as it is among one kind.
+pub(super) fn mixed(cluster: &Cluster) -> Result<()> {
+    kill(cluster)?;
+    let begin = HostTime::now();
+    cluster.node(3).boot()?;
+    cluster.node(3).mount()?;
+    for id in [2, 1] {
+        leave_and_return(cluster, id, || Ok(()))?;
+    }
+    for node in cluster.nodes() {
+        node.wait_lockspace(FILE_SYSTEM, &[1, 2, 3], CHANGE)?;
+    }
+    let log = cluster.fence_log(begin);
+    ensure!(log.is_empty(), "fencing after clean leaves: {log:?}");
+
+    let writers = start_writers(cluster, &cluster.new_mark())?;
+    for (load, _) in &writers {
+        load.wait_more(10, PROGRESS)?;
+    }
+    let journal = u8::try_from(cluster.node(1).journal()?)?;
+    let begin = HostTime::now();
+    cluster.node(1).kill()?;
+    for id in [2, 3] {
+        cluster.node(id).wait_lockspace(FILE_SYSTEM, &[2, 3], RECOVERY)?;
+    }
+    for (load, _) in writers.iter().filter(|(load, _)| load.node() != 1) {
+        load.wait_more(10, PROGRESS)?;
+        load.stop(PROGRESS)?;
+    }
+    fenced_once(cluster, begin, 1, Outcome::WasDown)?;
+    replayed_once(cluster, begin, journal)?;
+    verify(cluster, &writers, &[2, 3])
 }
 
 /// A node dies while all three write and take POSIX locks in turn: it is fenced exactly once, exactly one survivor replays its

@@ -1,6 +1,6 @@
 //! Partitions, quorum, and fencing that fails.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::basics::{CHANGE, PROGRESS, RECOVERY};
 use crate::cluster::Cluster;
@@ -9,6 +9,7 @@ use crate::host::machine::Link;
 use crate::host::power::{FenceMode, FenceRecord, Outcome};
 use crate::node::Node;
 use crate::time::HostTime;
+use crate::timeline::{Entry, Source};
 
 /// One node's network is cut while fencing fails: the majority waits for fencing, the minority for
 /// quorum, and neither runs. When the network is back, the two sides do not merge: the minority is
@@ -27,6 +28,9 @@ pub(super) fn partition(cluster: &Cluster) -> Result<()> {
     for id in [1, 2] {
         ensure!(!runs(cluster.node(id))?, "node {id} runs though node 3 is not off");
     }
+    // Now, as the minority's log goes with it.
+    let started = starts(cluster, begin)?;
+    ensure!(started.is_empty(), "somebody started though nobody is off: {started:?}");
     cluster.fence_mode(FenceMode::Ok)?;
     for id in [1, 2] {
         cluster.node(id).wait_lockspace(FILE_SYSTEM, &[1, 2], RECOVERY)?;
@@ -36,8 +40,26 @@ pub(super) fn partition(cluster: &Cluster) -> Result<()> {
         matches!(off.as_slice(), [only] if only.victim == 3 && only.outcome == Outcome::Killed),
         "node 3 should have been switched off once: {off:?}"
     );
+    let first = starts(cluster, begin)?.into_iter().next().context("nobody has started")?;
+    let answered = off.first().map(|record| record.answered);
+    ensure!(
+        answered.is_some_and(|off| off <= first.at),
+        "node {} started before node 3 was off at {answered:?}: {first:?}",
+        first.node
+    );
     cluster.node(1).ok("echo goes on >/mnt/gfs2/partition")?;
     Ok(())
+}
+
+/// The kernels' starts of the file system's lockspace since then, in order.
+fn starts(cluster: &Cluster, since: HostTime) -> Result<Vec<Entry>> {
+    let sign = format!("dlm: {FILE_SYSTEM}: dlm_recover ");
+    let mut entries = cluster.timeline(since)?;
+    entries.retain(|entry| {
+        let number = entry.text.strip_prefix(&sign);
+        entry.source == Source::Kernel && number.is_some_and(|n| n.parse::<u32>().is_ok())
+    });
+    Ok(entries)
 }
 
 /// Fencing fails: both survivors wait and try in turn. It works again: the next attempt succeeds and

@@ -229,7 +229,12 @@ pub const ALL: [Scenario; 33] = [
         five,
         failures::five,
     ),
-    scenario("mixed", "one C daemon and two of ours are one cluster", mixed, basics::kill),
+    scenario(
+        "mixed",
+        "one C daemon and two of ours: death of either kind, leave, return",
+        mixed,
+        basics::mixed,
+    ),
     scenario(
         "tools",
         "dlm_tool and library print what Debian's print, to the byte, of C daemons and of ours",

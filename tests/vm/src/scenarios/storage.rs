@@ -7,9 +7,9 @@ use crate::cluster::Cluster;
 use crate::gfs2::FILE_SYSTEM;
 use crate::host::power::Outcome;
 use crate::node::COMMAND;
-use crate::options::CLUSTER_NAME;
+use crate::options::{CLUSTER_NAME, Daemon};
 use crate::time::HostTime;
-use crate::timeline::Source;
+use crate::timeline::{Entry, Source};
 
 /// Two ocfs2 volumes, on nodes 1 and 2 and on nodes 2 and 3. Node 1 dies: only the volume that it had
 /// mounted recovers, on node 2, which replays its journal; the other is not stopped anywhere.
@@ -43,14 +43,24 @@ pub(super) fn ocfs2(cluster: &Cluster) -> Result<()> {
     for id in [2, 3] {
         cluster.node(id).wait_lockspace(&two, &[2, 3], CHANGE)?;
     }
-    for entry in cluster.timeline(begin)? {
-        let stops = entry.source == Source::Daemon
-            && entry.text.contains(&format!("write \"0\" to \"/sys/kernel/dlm/{two}/control"))
-            || entry.source == Source::Kernel
-                && entry.text.contains(&format!("{two}: dlm_recover "));
-        ensure!(!stops, "node {}: the other volume was stopped: {}", entry.node, entry.text);
-    }
+    let timeline = cluster.timeline(begin)?;
+    let of_one = stops_and_starts(&timeline, &one);
+    ensure!(of_one.len() >= 2, "the first volume has recovered, but the logs say only {of_one:?}");
+    let of_two = stops_and_starts(&timeline, &two);
+    ensure!(of_two.is_empty(), "the other volume was stopped: {of_two:?}");
     Ok(())
+}
+
+/// What daemons and kernels say of a lockspace that recovers.
+fn stops_and_starts<'a>(timeline: &'a [Entry], lockspace: &str) -> Vec<&'a Entry> {
+    let stop = format!("write \"0\" to \"/sys/kernel/dlm/{lockspace}/control");
+    let start = format!("{lockspace}: dlm_recover ");
+    let told = |entry: &&Entry| match entry.source {
+        Source::Daemon => entry.text.contains(&stop),
+        Source::Kernel => entry.text.contains(&start),
+        Source::Corosync | Source::Power => false,
+    };
+    timeline.iter().filter(told).collect()
 }
 
 /// Makes a volume; the name of its lockspace, which is its UUID.
@@ -67,8 +77,8 @@ fn make_ocfs2(cluster: &Cluster, disk: &str) -> Result<String> {
     Ok(uuid.trim().to_owned())
 }
 
-/// gfs2 on node 2 withdraws, as it does after an error of its disk: it is acknowledged, so that node 2
-/// does not hang; the journal is replayed, node 1 goes on, and nobody is fenced.
+/// gfs2 on node 2 withdraws, as it does after an error of its disk: it is acknowledged when node 1 has stopped, and not before, so
+/// that node 2 does not hang; node 1 goes on, and nobody is fenced.
 pub(super) fn withdraw(cluster: &Cluster) -> Result<()> {
     cluster.mount_gfs2(&[1, 2])?;
     let load =
@@ -78,9 +88,20 @@ pub(super) fn withdraw(cluster: &Cluster) -> Result<()> {
     withdrawer.ok("echo synced >/mnt/gfs2/before; sync /mnt/gfs2/before")?;
     let begin = HostTime::now();
     let table = format!("/sys/fs/gfs2/{CLUSTER_NAME}:{FILE_SYSTEM}");
+    // A C daemon acknowledges at once.
+    let ours = *cluster.options().daemon_of(1) != Daemon::C && cluster.options().tool.is_some();
+    if ours {
+        cluster.node(1).ok("kill -STOP $(pgrep -o dlm_controld)")?;
+    }
     withdrawer.ok(&format!(
         "(echo 1 >{table}/withdraw; echo $? >/run/withdrawn) >/var/log/load.withdraw 2>&1 &"
     ))?;
+    if ours {
+        withdrawer.wait_for("dlm_tool --json status | grep -q withdraw_answer", CHANGE)?;
+        let acknowledged = withdrawer.sh("cat /run/withdrawn")?;
+        ensure!(acknowledged.status != 0, "acknowledged before node 1 has stopped");
+        cluster.node(1).ok("kill -CONT $(pgrep -o dlm_controld)")?;
+    }
     withdrawer.wait_for("cat /run/withdrawn", RECOVERY)?;
     ensure!(
         withdrawer.sh("ls /mnt/gfs2/ >/dev/null && cat /mnt/gfs2/before")?.status != 0,
