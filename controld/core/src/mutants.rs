@@ -52,7 +52,7 @@ mutants! {
     SkipFencingGate = "skip-fencing-gate";
     /// START before our own kernel has stopped.
     SkipStopGate = "skip-stop-gate";
-    /// START while the failed node's comm is still in the kernel.
+    /// `control 1` while a failed node's comm is still in the kernel.
     SkipCommsGate = "skip-comms-gate" of 8, 48;
     /// A NACK voids nothing.
     IgnoreNack = "ignore-nack";
