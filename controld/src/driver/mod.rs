@@ -29,7 +29,7 @@ use dlm_core::event::Event;
 use dlm_core::message::Message;
 use dlm_core::options::Switch;
 use dlm_core::run::RunAnswer;
-use dlm_core::types::{Instant, NodeId};
+use dlm_core::types::{Group, Instant, NodeId};
 use inputs::{Input, Looks};
 use std::sync::Arc;
 use timeline::Timeline;
@@ -215,7 +215,12 @@ impl Driver {
     fn carry_out(&mut self, effect: Effect) {
         let Outputs { cluster, kernel, logger, .. } = &mut self.outputs;
         match effect {
-            Effect::Join(group) => cluster.join(&group),
+            Effect::Join(group) => {
+                cluster.join(&group);
+                if let Group::Lockspace(lockspace) = group {
+                    kernel.prepare(Lane::Lockspace(lockspace));
+                }
+            }
             Effect::Leave(group) => cluster.leave(&group),
             Effect::Send { group, packet } => cluster.send(&group, wire::encode(&packet)),
             Effect::Kick(node) => cluster.kick(node),

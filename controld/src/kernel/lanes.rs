@@ -125,21 +125,31 @@ impl<F: Files + Send + Sync + 'static> Lanes<F> {
         }
     }
 
+    /// Start a lane's thread while nobody waits for it. Where it cannot be started, the first write tries again, and says so.
+    pub fn prepare(&mut self, lane: Lane) {
+        let _later = self.jobs(lane);
+    }
+
     /// Let a lane's thread end when it has done what it holds.
     pub fn retire(&mut self, lane: &Lane) {
         self.running.remove(lane);
     }
 
     fn push(&mut self, lane: Lane, job: Job) -> Result<(), KernelError> {
+        match self.jobs(lane)?.try_send(job) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(KernelError::LaneFull),
+            Err(TrySendError::Disconnected(_)) => Err(KernelError::LaneGone),
+        }
+    }
+
+    /// Where a lane's jobs go; its thread runs from now on.
+    fn jobs(&mut self, lane: Lane) -> Result<&SyncSender<Job>, KernelError> {
         if !self.running.contains_key(&lane) {
             let jobs = self.start(lane.clone())?;
             self.running.insert(lane.clone(), jobs);
         }
-        match self.running.get(&lane).map(|jobs| jobs.try_send(job)) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(TrySendError::Full(_))) => Err(KernelError::LaneFull),
-            Some(Err(TrySendError::Disconnected(_))) | None => Err(KernelError::LaneGone),
-        }
+        self.running.get(&lane).ok_or(KernelError::LaneGone)
     }
 
     fn start(&self, lane: Lane) -> Result<SyncSender<Job>, KernelError> {
@@ -378,6 +388,19 @@ mod tests {
         held.metadata().unwrap();
         drop(fs::File::open(control).unwrap());
         assert_eq!(bench.done().0, 1);
+    }
+
+    #[test]
+    fn a_prepared_lane_has_its_thread_before_its_first_write() {
+        let mut bench = Bench::new();
+        bench.tree.lockspace("early");
+        bench.lanes.prepare(lane("early"));
+        let thread = || thread_named("lane early");
+        until(|| thread().is_some_and(|thread| descriptors(&thread).len() <= 4));
+        let prepared = thread();
+        bench.lanes.write(Token(1), lane("early"), KernelWrite::Stop);
+        assert_eq!(bench.done(), (1, Ok(())));
+        assert_eq!(thread(), prepared);
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub struct HeldBack {
 pub trait Kernel: Send {
     /// Carry out a write in its lane, and report its end with `KernelDone`. Never blocks the caller.
     fn write(&mut self, token: Token, lane: Lane, write: KernelWrite);
+    /// Writes will come in this lane: what can be done for them beforehand is done now.
+    fn prepare(&mut self, _lane: Lane) {}
     /// The lockspace of this lane is gone: no further write will come for it.
     fn retire(&mut self, lane: &Lane);
     /// Switch the kernel's debug messages; a failure goes to the log.

@@ -44,6 +44,10 @@ impl Kernel for RealKernel {
         self.lanes.write(token, lane, write);
     }
 
+    fn prepare(&mut self, lane: Lane) {
+        self.lanes.prepare(lane);
+    }
+
     fn retire(&mut self, lane: &Lane) {
         self.lanes.retire(lane);
     }
