@@ -326,8 +326,11 @@ impl Core {
             Message::FenceResult(result) => daemons.fence_result(from, result, setup, out),
             Message::FenceClear(clear) => daemons.fence_clear(from, clear, out),
             Message::FencePast(past) => daemons.fence_past(from, past, out),
-            Message::Other { .. } | Message::RunRequest(_) | Message::RunReply(_) => {}
-            Message::Start(_)
+            // Not ours, or a lockspace's.
+            Message::RunRequest(_)
+            | Message::RunReply(_)
+            | Message::Other { .. }
+            | Message::Start(_)
             | Message::Plock(_)
             | Message::PlockOwn { .. }
             | Message::PlockDrop { .. }
@@ -337,7 +340,7 @@ impl Core {
             | Message::PlocksDone(_)
             | Message::ReleaseRecover { .. }
             | Message::Withdraw { .. } => {
-                out.error(format!("message from {from} does not belong in the daemon group"));
+                out.error(format!("{}: {}", Group::Daemon, message.misplaced(from)));
             }
         }
     }

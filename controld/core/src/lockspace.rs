@@ -436,15 +436,14 @@ impl Lockspace {
             Message::Withdraw { stopped_for } => {
                 self.receive_withdraw(from, *stopped_for, world, out);
             }
-            Message::RunRequest(_) | Message::RunReply(_) | Message::Other { .. } => {}
-            Message::Protocol(_)
+            Message::RunRequest(_)
+            | Message::RunReply(_)
+            | Message::Other { .. }
+            | Message::Protocol(_)
             | Message::FenceResult(_)
             | Message::FenceClear(_)
             | Message::FencePast(_) => {
-                self.error(
-                    out,
-                    format!("message from {from} does not belong in a lockspace's group"),
-                );
+                self.error(out, packet.message.misplaced(from));
             }
         }
     }

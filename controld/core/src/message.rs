@@ -5,6 +5,8 @@
 use crate::plock::{PlockInfo, PlocksData};
 use crate::run::RunUuid;
 use crate::types::{ChangeSeq, GlobalId, NodeId, Version, WallSeconds};
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +85,42 @@ pub enum Message {
 }
 
 impl Message {
+    /// The type, as metrics and lines of the log name it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Protocol(_) => "protocol",
+            Self::Start(_) => "start",
+            Self::Plock(_) => "plock",
+            Self::PlockOwn { .. } => "plock_own",
+            Self::PlockDrop { .. } => "plock_drop",
+            Self::PlockSyncLock(_) => "plock_sync_lock",
+            Self::PlockSyncWaiter(_) => "plock_sync_waiter",
+            Self::PlocksData(_) => "plocks_data",
+            Self::PlocksDone(_) => "plocks_done",
+            Self::FenceResult(_) => "fence_result",
+            Self::FenceClear(_) | Self::FencePast(_) => "fence_clear",
+            Self::ReleaseRecover { .. } => "release_recover",
+            Self::Withdraw { .. } => "withdraw",
+            Self::RunRequest(_) => "run_request",
+            Self::RunReply(_) => "run_reply",
+            Self::Other { .. } => "other",
+        }
+    }
+
+    /// The line of the log for a message that the daemon does not act upon where it has come.
+    pub(crate) fn misplaced(&self, from: NodeId) -> String {
+        match self {
+            Self::Other { kind, .. } => format!(
+                "message of unknown type {kind} from {from} ignored: does node {from} run a later version of dlm_controld?"
+            ),
+            known => format!(
+                "{} message from {from} ignored: it does not belong in this group, something is wrong with the daemon of node {from}",
+                known.name()
+            ),
+        }
+    }
+
     /// About POSIX locks: nothing but them can change by it.
     pub(crate) const fn is_about_plocks(&self) -> bool {
         matches!(

@@ -6,7 +6,6 @@ use super::clients::Clients;
 use super::timing::{Histogram, add};
 use dlm_core::effect::{Effect, KernelWrite};
 use dlm_core::event::{AgentOutcome, Event, Token};
-use dlm_core::message::Message;
 use dlm_core::types::{Instant, NodeId};
 use dlmcontrol::state::{FencingMeter, Meters as Document, WriteKind};
 use std::collections::BTreeMap;
@@ -69,7 +68,7 @@ impl Meters {
     pub fn event(&self, now: Instant, event: &Event) {
         let mut counts = self.lock();
         match event {
-            Event::Message { packet, .. } => add(&mut counts.received, kind(&packet.message)),
+            Event::Message { packet, .. } => add(&mut counts.received, packet.message.name()),
             Event::BadMessage { .. } => counts.bad_messages = counts.bad_messages.saturating_add(1),
             Event::KernelDone { token, result } => counts.written(now, *token, result.is_ok()),
             Event::AgentDone { token, outcome, .. } => counts.fenced(now, *token, word(*outcome)),
@@ -80,7 +79,7 @@ impl Meters {
     /// The core wants something done.
     pub fn effect(&self, now: Instant, effect: &Effect) {
         match effect {
-            Effect::Send { packet, .. } => add(&mut self.lock().sent, kind(&packet.message)),
+            Effect::Send { packet, .. } => add(&mut self.lock().sent, packet.message.name()),
             Effect::Kernel { token, write, .. } => {
                 let mut counts = self.lock();
                 if counts.under_way.len() < UNDER_WAY_MAX {
@@ -205,27 +204,6 @@ const fn word(outcome: AgentOutcome) -> &'static str {
         AgentOutcome::Exited(_) => "failed",
         AgentOutcome::Signalled(_) => "signalled",
         AgentOutcome::NotStarted(_) => "not_started",
-    }
-}
-
-const fn kind(message: &Message) -> &'static str {
-    match message {
-        Message::Protocol(_) => "protocol",
-        Message::Start(_) => "start",
-        Message::Plock(_) => "plock",
-        Message::PlockOwn { .. } => "plock_own",
-        Message::PlockDrop { .. } => "plock_drop",
-        Message::PlockSyncLock(_) => "plock_sync_lock",
-        Message::PlockSyncWaiter(_) => "plock_sync_waiter",
-        Message::PlocksData(_) => "plocks_data",
-        Message::PlocksDone(_) => "plocks_done",
-        Message::FenceResult(_) => "fence_result",
-        Message::FenceClear(_) | Message::FencePast(_) => "fence_clear",
-        Message::ReleaseRecover { .. } => "release_recover",
-        Message::Withdraw { .. } => "withdraw",
-        Message::RunRequest(_) => "run_request",
-        Message::RunReply(_) => "run_reply",
-        Message::Other { .. } => "other",
     }
 }
 

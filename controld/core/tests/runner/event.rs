@@ -13,6 +13,7 @@
 //! | `result from 2 victim 3 result 0`, `clear from 2 for 1 [result -61] flags startup,fipu` | messages |
 //! | `past from 2 since 4 ring 8 [whole] side 2 3` | a message
 //! | `release_recover LS from 2 value 1` | a message |
+//! | `unknown [LS] from 2 type 99` | a message of a later version |
 //! | `agree LS [from 2] [fresh 3] [without 2] [unset 2 3] [on 2] [off 2]` | STARTs of all other members (or those named) that say what our last one said; `fresh`: joiners; `without` POSIX locks; `unset`, `on`, `off`: daemons of ours, with `plock_ownership` like that |
 //! | `plock`, `said`, `data`, `done`, `locks` | see `plock` |
 //! | `echo`, `echo all`, `echo none` | our oldest message comes back; all do; all are lost |
@@ -20,7 +21,7 @@
 //! | `agent 3 [device NAME] exit 1`, `signal 9`, `errno 2` | end of an agent |
 //! | `online LS`, `offline LS [recover 1]`, `slots LS 1:1 2:3`, `withdraw LS` | of the kernel |
 //! | `run start U [on 3] [flags 1] [: COMMAND]`, `run check U [clear\|cancel]`, `run done exit 0` | run commands; `done`: the oldest |
-//! | `run request U from 2 [to 1] [of 3] [: COMMAND]`, `run reply U from 2 [of 1] result 0` | messages |
+//! | `run request U from 2 [to 1] [of 3] [in LS] [: COMMAND]`, `run reply U from 2 [of 1] [in LS] result 0` | messages |
 //! | `ack 3`, `option NAME VALUE`, `device 3 NAME` | commands; dlm.conf read again, with this device and nothing broken |
 //! | `deadline`, `at +30s` | time passes until the next deadline; passes |
 //! | `up 2 3 ring 4` | the whole start of a daemon: the nodes are there, and clear us |
@@ -100,7 +101,7 @@ impl Run {
                 self.cluster(word, line);
             }
             "protocol" | "start" | "result" | "clear" | "past" | "release_recover"
-            | "withdraws" => {
+            | "withdraws" | "unknown" => {
                 self.message(word, line);
             }
             "plock" => {
@@ -205,6 +206,7 @@ impl Run {
             "result",
             "for",
             "value",
+            "type",
             "header",
             "ring",
             "since",
@@ -234,6 +236,9 @@ impl Run {
                 side: args.nodes("side"),
             }),
             "withdraws" => Message::Withdraw { stopped_for: NodeId::new(args.number_or("for", 0)) },
+            "unknown" => {
+                Message::Other { kind: args.number("type"), words: [0; 3], body: Vec::new() }
+            }
             _ => Message::ReleaseRecover { value: args.number("value") },
         };
         let group = if args.list("").is_empty() {

@@ -1,6 +1,6 @@
 //! The event lines of run commands.
 
-use super::args::Args;
+use super::args::{Args, lockspace};
 use super::event::Run;
 use dlm_core::event::{AgentOutcome, Event};
 use dlm_core::message::{Message, RunCounts, RunReply, RunRequest};
@@ -16,7 +16,7 @@ impl Run {
         let (words, command) = line.split_once(" : ").unwrap_or((line, COMMAND));
         let args = Args::new(
             words,
-            &["on", "to", "of", "from", "flags", "result", "exit", "signal", "errno"],
+            &["on", "to", "of", "in", "from", "flags", "result", "exit", "signal", "errno"],
         );
         let command = command.as_bytes().to_vec();
         match args.list("").as_slice() {
@@ -47,7 +47,11 @@ impl Run {
                     }),
                     _ => Message::RunReply(reply(&args, name, start)),
                 };
-                self.deliver(Group::Daemon, from, message);
+                let group = match args.list("in").first() {
+                    Some(name) => Group::Lockspace(lockspace(name)),
+                    None => Group::Daemon,
+                };
+                self.deliver(group, from, message);
             }
             _ => panic!("unknown event `{line}`"),
         }

@@ -1,4 +1,6 @@
 scripts! {
+    message_of_unknown_type_is_named
+    message_in_the_wrong_group_is_named
     first_join
     second_node_joins
     third_node_joins
