@@ -376,6 +376,20 @@ impl Lockspace {
         out.push(Effect::Send { group: self.group(), packet });
     }
 
+    /// A message is ignored whose sender is not in the group.
+    fn tell_stranger(&self, from: NodeId, message: &Message, out: &mut Out<'_>) {
+        let text = format!(
+            "{} message from {from} ignored: not a member of the lockspace's group",
+            message.name()
+        );
+        // Who joins anew keeps no account of the members meanwhile.
+        if self.phase == Phase::Rejoining {
+            self.debug(out, text);
+        } else {
+            self.error(out, text);
+        }
+    }
+
     /// A message of the group.
     pub(crate) fn message(
         &mut self,
@@ -404,10 +418,14 @@ impl Lockspace {
         // what it asks for now?
         let member = self.history.get(from).is_some_and(|record| record.member);
         if packet.message.is_about_plocks() && !member {
-            self.debug(out, format!("message from {from} about POSIX locks ignored: not a member"));
+            self.tell_stranger(from, &packet.message, out);
             return;
         }
         match &packet.message {
+            // Of one who has gone it is still looked at, among the changes that had it.
+            Message::Start(_) if self.history.get(from).is_none() => {
+                self.tell_stranger(from, &packet.message, out);
+            }
             Message::Start(start) => self.receive_start(from, start, length, world, out),
             Message::Plock(info) => {
                 self.plock_said(from, Said::Plock(*info), length, world, out);
@@ -427,6 +445,9 @@ impl Lockspace {
             }
             Message::PlocksData(data) => self.plocks_data(from, data, world, out),
             Message::PlocksDone(done) => self.plocks_done(from, done, world, out),
+            Message::ReleaseRecover { .. } if !member => {
+                self.tell_stranger(from, &packet.message, out);
+            }
             Message::ReleaseRecover { value } => {
                 self.debug(out, format!("receive_release_recover {from} value {value}"));
                 if *value != 0 {

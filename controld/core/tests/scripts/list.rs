@@ -1,4 +1,8 @@
 scripts! {
+    start_of_a_stranger_is_named
+    plock_messages_of_a_stranger_are_named
+    release_recover_of_a_stranger_is_named
+    fence_result_of_a_stranger_counts
     message_of_unknown_type_is_named
     message_in_the_wrong_group_is_named
     first_join
