@@ -80,7 +80,8 @@ pub fn set_cluster(
     }
     let cluster = root.cluster();
     if !cluster.parent().is_some_and(Path::is_dir) {
-        return Err(KernelError::NoDlm);
+        let mounted = files.is_configfs(&root.configfs());
+        return Err(if mounted { KernelError::NoDlm } else { KernelError::ConfigfsNotMounted });
     }
     make_if_absent(files, &cluster)?;
     if let Some(log_debug) = attributes.log_debug {
@@ -304,9 +305,25 @@ mod tests {
         let refused = |tree: &TestTree| {
             run(&ModelConfigfs::default(), tree, &attributes()).1.unwrap_err().to_string()
         };
-        assert_eq!(refused(&tree), "No /sys/kernel/config, is configfs loaded?");
+        assert_eq!(
+            refused(&tree),
+            "No /sys/kernel/config, is configfs loaded? (modprobe configfs)"
+        );
         fs::create_dir_all(tree.path("sys/kernel/config")).unwrap();
-        assert_eq!(refused(&tree), "No /sys/kernel/config/dlm, is the dlm loaded?");
+        assert_eq!(refused(&tree), "No /sys/kernel/config/dlm, is the dlm loaded? (modprobe dlm)");
+    }
+
+    #[test]
+    fn configfs_that_is_not_mounted_is_told_from_a_missing_dlm() {
+        let (tree, files) =
+            (TestTree::new(), ModelConfigfs { unmounted: true, ..Default::default() });
+        fs::create_dir_all(tree.path("sys/kernel/config")).unwrap();
+        let error = run(&files, &tree, &attributes()).1.unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "configfs is not mounted at /sys/kernel/config: mount -t configfs none /sys/kernel/config"
+        );
+        assert!(files.taken().is_empty(), "nothing is made in the directory below");
     }
 
     #[test]

@@ -88,11 +88,16 @@ pub enum KernelError {
         /// As gfs2 named it.
         table: String,
     },
-    /// configfs is not mounted.
-    #[error("No /sys/kernel/config, is configfs loaded?")]
+    /// The kernel has no configfs. The text begins as the C daemon's.
+    #[error("No /sys/kernel/config, is configfs loaded? (modprobe configfs)")]
     NoConfigfs,
-    /// The dlm's directory in configfs is missing.
-    #[error("No /sys/kernel/config/dlm, is the dlm loaded?")]
+    /// The kernel has configfs, and nobody has mounted it.
+    #[error(
+        "configfs is not mounted at /sys/kernel/config: mount -t configfs none /sys/kernel/config"
+    )]
+    ConfigfsNotMounted,
+    /// The dlm's directory in configfs is missing. The text begins as the C daemon's.
+    #[error("No /sys/kernel/config/dlm, is the dlm loaded? (modprobe dlm)")]
     NoDlm,
     /// The cluster has no name, without which no file system of the cluster could be mounted.
     #[error("no cluster name")]
@@ -150,6 +155,7 @@ impl KernelError {
             | Self::WrongLane
             | Self::BadTable { .. }
             | Self::NoConfigfs
+            | Self::ConfigfsNotMounted
             | Self::NoDlm
             | Self::NoClusterName
             | Self::NoDevice { .. }

@@ -2,6 +2,7 @@
 //! them with it: tests bring a tree that behaves so.
 
 use crate::kernel::error::{KernelError, Operation};
+use nix::sys::statfs::{FsType, statfs};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write as _};
@@ -32,7 +33,13 @@ pub trait Files {
     /// # Errors
     /// The path, the value and errno.
     fn write(&self, path: &Path, bytes: &[u8], shown: &str) -> Result<(), KernelError>;
+
+    /// configfs is mounted there. Its directory alone says nothing: the kernel makes that with the module.
+    fn is_configfs(&self, path: &Path) -> bool;
 }
+
+/// `CONFIGFS_MAGIC` of the kernel's fs/configfs/mount.c.
+const CONFIGFS_MAGIC: FsType = FsType(0x6265_6570);
 
 /// The system's own calls.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,6 +68,10 @@ impl Files for OsFiles {
             path: path.to_owned(),
             source,
         })
+    }
+
+    fn is_configfs(&self, path: &Path) -> bool {
+        statfs(path).is_ok_and(|found| found.filesystem_type() == CONFIGFS_MAGIC)
     }
 }
 
@@ -96,4 +107,24 @@ pub(crate) fn list(
     }
     names.sort();
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_configfs_is_not_taken_for_it() {
+        for path in ["/proc", "/no such directory"] {
+            assert!(!OsFiles.is_configfs(Path::new(path)), "{path}");
+        }
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let mounted = mounts.lines().filter_map(|line| {
+            let mut words = line.split(' ').skip(1);
+            words.next().filter(|_| words.next() == Some("configfs"))
+        });
+        for path in mounted {
+            assert!(OsFiles.is_configfs(Path::new(path)), "{path}");
+        }
+    }
 }

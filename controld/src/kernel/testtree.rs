@@ -78,6 +78,8 @@ pub(crate) struct ModelConfigfs {
     pub(crate) fails: Option<(Operation, &'static str, i32)>,
     /// Addresses that a comm takes.
     pub(crate) address_limit: Option<usize>,
+    /// The directory is there, and nothing is mounted on it.
+    pub(crate) unmounted: bool,
     /// Every call that changes something, in order: what, path below the cluster, value.
     pub(crate) calls: Mutex<Vec<String>>,
 }
@@ -156,6 +158,10 @@ impl Files for ModelConfigfs {
 
     fn directories(&self, path: &Path) -> Result<Vec<OsString>, KernelError> {
         OsFiles.directories(path)
+    }
+
+    fn is_configfs(&self, _: &Path) -> bool {
+        !self.unmounted
     }
 
     fn write(&self, path: &Path, bytes: &[u8], shown: &str) -> Result<(), KernelError> {
