@@ -128,7 +128,38 @@ fn number(text: &[u8]) -> Option<u32> {
 
 /// For fuzzing: no datagram may panic the parser.
 pub fn fuzz_uevent(datagram: &[u8]) {
-    let _ = (parse(datagram), headline(datagram));
+    let _ = (parse(datagram), headline(datagram), unusable(datagram));
+}
+
+/// The line of the log for a lockspace that [`parse`] passes over because of its name: its kernel waits for an answer.
+fn unusable(datagram: &[u8]) -> Option<String> {
+    let Variables { action, devpath, subsystem, synthetic: None, .. } = Variables::of(datagram)
+    else {
+        return None;
+    };
+    let action = action.filter(|action| [&b"online"[..], b"offline"].contains(action))?;
+    (subsystem? == b"dlm" && parse(datagram).is_none()).then(|| {
+        format!(
+            "{} uevent ignored, which names no lockspace that there can be: {}",
+            action.escape_ascii(),
+            devpath.unwrap_or(b"no DEVPATH").escape_ascii()
+        )
+    })
+}
+
+/// The event of a datagram. What concerns the dlm goes to the log.
+fn heard(
+    datagram: &[u8],
+    watch: &mut LockspaceWatch,
+    line: impl Fn(Level, String),
+) -> Option<Event> {
+    if let Some(text) = headline(datagram) {
+        line(Level::Debug, format!("uevent: {text}"));
+    }
+    if let Some(text) = unusable(datagram) {
+        line(Level::Error, text);
+    }
+    parse(datagram).and_then(|uevent| watch.uevent(uevent))
 }
 
 /// The first string of a datagram that mentions the dlm, for the log.
@@ -319,11 +350,7 @@ impl Uevents {
         for _ in 0..LOOK {
             match self.socket.receive() {
                 Ok(Received::Datagram(datagram)) => {
-                    if let Some(text) = headline(datagram) {
-                        line(Level::Debug, format!("uevent: {text}"));
-                    }
-                    let happened = parse(datagram).and_then(|uevent| self.watch.uevent(uevent));
-                    self.told.extend(happened);
+                    self.told.extend(heard(datagram, &mut self.watch, line));
                 }
                 Ok(Received::Overrun) => {
                     line(
@@ -443,6 +470,48 @@ mod tests {
         for strings in [module, misc, deeper, dots, synthetic] {
             assert_eq!(parse(&datagram(strings)), None);
         }
+    }
+
+    #[test]
+    fn a_lockspace_with_an_unusable_name_is_named_in_the_log() {
+        let tree = TestTree::new();
+        let lines = |datagram: &[u8]| {
+            let errors = std::cell::RefCell::new(Vec::new());
+            let event =
+                heard(datagram, &mut LockspaceWatch::new(tree.root().clone()), |level, text| {
+                    if level == Level::Error {
+                        errors.borrow_mut().push(text);
+                    }
+                });
+            (event, errors.into_inner())
+        };
+        let ignored = |action: &str, path: &str| {
+            let text = "uevent ignored, which names no lockspace that there can be:";
+            (None, vec![format!("{action} {text} {path}")])
+        };
+        assert_eq!(
+            lines(&lockspace_uevent("online", b"a/b\xff\n", &[])),
+            ignored("online", r"/kernel/dlm/a/b\xff\n")
+        );
+        assert_eq!(
+            lines(&lockspace_uevent("offline", b"..", &[])),
+            ignored("offline", "/kernel/dlm/..")
+        );
+        let long = "n".repeat(65);
+        assert_eq!(
+            lines(&lockspace_uevent("online", long.as_bytes(), &[])),
+            ignored("online", &format!("/kernel/dlm/{long}"))
+        );
+        let nameless: &[&[u8]] = &[b"x", b"ACTION=online", b"SUBSYSTEM=dlm"];
+        assert_eq!(lines(&datagram(nameless)), ignored("online", "no DEVPATH"));
+        // Nobody waits for these.
+        assert_eq!(lines(&lockspace_uevent("change", b"..", &[])), (None, Vec::new()));
+        assert_eq!(
+            lines(&lockspace_uevent("online", b"..", &[b"SYNTH_UUID=0"])),
+            (None, Vec::new())
+        );
+        let known = Event::Online { lockspace: name(b"fs") };
+        assert_eq!(lines(&lockspace_uevent("online", b"fs", &[])), (Some(known), Vec::new()));
     }
 
     #[test]
