@@ -27,9 +27,6 @@ use std::time::{Duration, Instant};
 /// The reason that corosync on a removed node logs, as the C daemon gives it.
 const KICK_REASON: &str = "dlm_controld";
 
-/// `nodelist.node.N` is read up to here, as the C daemon does (spec/kernel-interfaces.md section 1).
-const NODELIST_MAX: usize = 128;
-
 /// The daemon's end waits so long for corosync to take a leave or a removal asked for before; the requests are in
 /// corosync's hands within milliseconds unless its ring is just changing.
 const END_PATIENCE: Duration = Duration::from_secs(10);
@@ -126,11 +123,7 @@ fn read_configuration(
         let text = get(key)?.and_then(|value| value.as_text().map(str::to_owned));
         Ok::<_, CorosyncError>(text.filter(|text| !text.is_empty()))
     };
-    let mut nodes = Vec::new();
-    for at in 0..NODELIST_MAX {
-        let Some(id) = get(&format!("nodelist.node.{at}.nodeid"))? else { break };
-        nodes.extend(id.as_u64().and_then(|id| NodeId::new(u32::try_from(id).ok()?)));
-    }
+    let nodes = read_nodes(|key| Ok(get(key)?.map(|value| value.as_u64())))?;
     let two_node = get("quorum.two_node")?.and_then(|value| value.as_u64()) == Some(1);
     let cluster_name = get_text("totem.cluster_name")?;
     let rrp_mode = get_text("totem.rrp_mode")?;
@@ -138,6 +131,19 @@ fn read_configuration(
     let time = |key| get(key).ok().flatten().and_then(|value| value.as_u64());
     let totem = time("runtime.config.totem.token").zip(time("runtime.config.totem.consensus"));
     Ok(Configuration { local, nodes, two_node, cluster_name, rrp_mode, totem })
+}
+
+/// The nodes of corosync.conf, up to the first key that is missing. The C daemon reads no more than 128, for its arrays; who
+/// is left out here would not be fenced at the start. `get`: `None` without such a key, `Some(None)` for one without a number.
+fn read_nodes<E>(
+    mut get: impl FnMut(&str) -> Result<Option<Option<u64>>, E>,
+) -> Result<Vec<NodeId>, E> {
+    let mut nodes = Vec::new();
+    for at in 0_u32.. {
+        let Some(id) = get(&format!("nodelist.node.{at}.nodeid"))? else { break };
+        nodes.extend(id.and_then(|id| NodeId::new(u32::try_from(id).ok()?)));
+    }
+    Ok(nodes)
 }
 
 /// The requests' side. Its drop waits, bounded, until corosync has what was asked for: a leave that does not get out
@@ -362,6 +368,24 @@ mod tests {
 
     const fn process(node: u32) -> Process {
         Process { node, pid: 100 }
+    }
+
+    #[test]
+    fn every_node_of_the_list_is_read() {
+        let list = |key: &str| {
+            let at = key.strip_prefix("nodelist.node.")?.strip_suffix(".nodeid")?;
+            let at: u64 = at.parse().ok()?;
+            match at {
+                // Neither of these is a node.
+                3 => Some(None),
+                4 => Some(Some(1 << 32)),
+                _ => (at < 300).then_some(Some(at + 1)),
+            }
+        };
+        let read = read_nodes(|key| Ok::<_, ()>(list(key)));
+        let expected: Vec<NodeId> = (1..=300).filter(|id| ![4, 5].contains(id)).map(node).collect();
+        assert_eq!(read, Ok(expected));
+        assert_eq!(read_nodes(|_| Err("why")), Err("why"));
     }
 
     #[test]
