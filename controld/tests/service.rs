@@ -125,7 +125,8 @@ fn second_daemon_is_refused_with_the_texts_of_the_c_daemon() {
     place.run("background", "serve");
     let daemon = place.daemon();
     let expected = format!(
-        "lockfile setlk error {}: Resource temporarily unavailable",
+        "lockfile setlk error {}: Resource temporarily unavailable \
+         (another dlm_controld runs, its process id is in the file: end that one first)",
         place.pid_file().display()
     );
     let second = place.run("background", "serve");

@@ -3,7 +3,7 @@
 use super::Clients;
 use super::unfence::unfence;
 use crate::cluster::Cluster;
-use crate::cluster::corosync::{self, Configuration, Corosync, CorosyncError};
+use crate::cluster::corosync::{self, Configuration, CorosyncError};
 use crate::config::{Config, Key, Origin};
 use crate::control::{self, History, Published};
 use crate::driver::{Driver, FlightRecorder, Inputs, Outputs, clock};
@@ -327,7 +327,7 @@ fn tell_ready(logger: Logger) -> impl FnOnce() + Send {
 /// Lockspaces in the kernel hold locks that nobody coordinates; our peers have begun to fence us.
 fn refuse_uncontrolled(
     root: &Root,
-    cluster: &mut Corosync,
+    cluster: &mut dyn Cluster,
     configuration: &Configuration,
     logger: &Logger,
 ) -> Result<(), StartError> {
@@ -434,3 +434,6 @@ fn setup(config: &Config, configuration: &Configuration) -> Setup {
         lockspaces: config.lockspaces().clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

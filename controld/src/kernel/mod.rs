@@ -22,7 +22,7 @@ pub mod scan;
 pub mod startup;
 pub mod sysfs;
 #[cfg(test)]
-mod testtree;
+pub(crate) mod testtree;
 pub mod uevent;
 pub mod write;
 

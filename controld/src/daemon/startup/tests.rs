@@ -1,0 +1,102 @@
+//! What keeps the daemon from starting, and what an administrator is told.
+
+use super::*;
+use crate::config::Invocation;
+use crate::daemon::{FAILURE, ending};
+use crate::kernel::testtree::TestTree;
+use crate::logging::LogOptions;
+use crate::reactor::Reactor;
+use dlm_core::types::Group;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A log for one test.
+fn logger() -> Logger {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("dlm-startup-{}-{number}.log", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    Logger::start(LogOptions { journal: Switch::Off, file, ..LogOptions::default() }).unwrap()
+}
+
+fn said(logger: &Logger) -> String {
+    String::from_utf8(logger.dump()).unwrap()
+}
+
+fn config(args: &[&str]) -> Config {
+    match Config::from_args(args.iter().map(Into::into), None) {
+        Ok(Invocation::Run(config)) => config,
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+/// Notes whom it was asked to remove.
+#[derive(Default)]
+struct Kicks(Vec<NodeId>);
+
+impl Cluster for Kicks {
+    fn join(&mut self, _: &Group) {}
+    fn leave(&mut self, _: &Group) {}
+    fn send(&mut self, _: &Group, _: Vec<u8>) {}
+    fn kick(&mut self, node: NodeId) {
+        self.0.push(node);
+    }
+    fn answer_shutdown(&mut self, _: bool) {}
+}
+
+fn refuse(tree: &TestTree, cluster: &mut Kicks, logger: &Logger) -> Result<(), StartError> {
+    let configuration = Configuration {
+        local: NodeId::new(7).unwrap(),
+        nodes: Vec::new(),
+        two_node: false,
+        cluster_name: None,
+        totem: None,
+        rrp_mode: None,
+    };
+    refuse_uncontrolled(tree.root(), cluster, &configuration, logger)
+}
+
+#[test]
+fn lockspaces_that_nobody_controls_have_this_node_removed() {
+    let (tree, logger, mut cluster) = (TestTree::new(), logger(), Kicks::default());
+    refuse(&tree, &mut cluster, &logger).unwrap();
+    assert!(cluster.0.is_empty());
+    tree.lockspace("data");
+    tree.lockspace("fs");
+    let why = refuse(&tree, &mut cluster, &logger).unwrap_err().to_string();
+    assert!(why.starts_with("found uncontrolled lockspaces data fs: "), "{why}");
+    assert!(why.ends_with("reboot it"), "{why}");
+    assert_eq!(cluster.0, [NodeId::new(7).unwrap()]);
+    let said = said(&logger);
+    for line in [
+        "found uncontrolled lockspace data",
+        "found uncontrolled lockspace fs",
+        "tell corosync to remove nodeid 7 from cluster",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+}
+
+#[test]
+fn fencing_that_is_off_is_warned_of() {
+    let warned = |args: &[&str]| {
+        let logger = logger();
+        warn(&config(args), &logger);
+        said(&logger).contains("enable_fencing=0: failed nodes are NOT fenced before recovery")
+    };
+    assert!(warned(&["-f", "0"]));
+    assert!(!warned(&["-f", "1"]));
+    assert!(!warned(&[]));
+}
+
+#[tokio::test]
+async fn without_corosync_the_daemon_says_so_and_fails() {
+    let (reactor, logger) = (Reactor::new().unwrap(), logger());
+    let Err(failure) = connect_corosync(&logger, reactor.registry()).await else {
+        crate::skipped::skipped("corosync runs here");
+        return;
+    };
+    let why = failure.to_string();
+    assert!(why.starts_with("cannot connect to corosync's "), "{why}");
+    assert!(why.contains("is corosync running?"), "{why}");
+    assert_eq!(ending::after_failed_start(failure, &logger), FAILURE);
+}
