@@ -4,7 +4,7 @@
 //! power. No two of them may believe what excludes each other, wherever they are; in a settled world every daemon has
 //! exactly what they believe.
 
-use super::{World, node};
+use super::World;
 use crate::kernel::Lockspace;
 use dlm_core::event::Event;
 use dlm_core::plock::{FLAG_CLOSE, Mode, Op, PlockInfo};
@@ -70,13 +70,6 @@ impl World {
         self.feed(id, Event::PlockRequest(request));
         self.collect_news();
         true
-    }
-
-    /// Requests for POSIX locks of this node that have no answer.
-    #[must_use]
-    pub fn waiting_plocks(&mut self, number: u32) -> Vec<PlockInfo> {
-        let host = self.nodes.get_mut(&node(number));
-        host.map(|host| host.kernel.plocks().waiting().to_vec()).unwrap_or_default()
     }
 
     /// A process asks, if its file system is there, it waits for nothing, and a daemon reads it.
