@@ -115,7 +115,7 @@ fn set_up(mode: Mode, paths: &ServicePaths) -> Result<PidFile, ServiceError> {
 /// blocked by the very recovery it has to carry out. Pages are locked when they are first touched (`MCL_ONFAULT`); all
 /// of them at once would cost hundreds of megabytes for thread stacks and corosync's buffers. No huge pages either: libcpg
 /// keeps a buffer of a megabyte for each lockspace, of which it uses the beginning, and each would become two resident ones;
-/// for the same reason these buffers are kept apart from the heap ([`large_buffers_apart`]).
+/// for the same reason these buffers are kept apart from the heap (`large_buffers_apart`).
 ///
 /// # Errors
 /// The kernel says no. Worth a line in the log; the daemon can go on.
