@@ -112,6 +112,28 @@ fn a_flood_loses_no_event() {
     assert_eq!(core.snapshot().lockspaces.len(), FLOOD);
 }
 
+#[test]
+fn a_lockspaces_lane_is_prepared_when_its_group_is_joined() {
+    #[derive(Clone, Default)]
+    struct Noting(Arc<std::sync::Mutex<Vec<Lane>>>);
+    impl Kernel for Noting {
+        fn write(&mut self, _: Token, _: Lane, _: KernelWrite) {}
+        fn prepare(&mut self, lane: Lane) {
+            self.0.lock().expect("no panic").push(lane);
+        }
+        fn retire(&mut self, _: &Lane) {}
+        fn set_log_debug(&mut self, _: Switch) {}
+        fn plock_result(&mut self, _: &PlockInfo) {}
+        fn set_plock_rate_limit(&mut self, _: u32) {}
+    }
+    let kernel = Noting::default();
+    let mut driver = driver(Box::new(Silent), Box::new(kernel.clone()), FlightRecorder::default());
+    let lockspace = LockspaceName::new(b"fs").expect("a name");
+    driver.carry_out(Effect::Join(Group::Daemon));
+    driver.carry_out(Effect::Join(Group::Lockspace(lockspace.clone())));
+    assert_eq!(*kernel.0.lock().expect("no panic"), [Lane::Lockspace(lockspace)]);
+}
+
 /// Gives one event after the other, and counts them; the last one is the end.
 struct Endless {
     event: Event,

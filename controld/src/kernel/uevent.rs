@@ -185,6 +185,8 @@ const DATAGRAM_MAX: usize = 8 * 1024;
 pub enum Received<'a> {
     /// A datagram of the kernel.
     Datagram(&'a [u8]),
+    /// A datagram that is not the kernel's.
+    Foreign,
     /// Datagrams were lost: look into sysfs for what they said.
     Overrun,
     /// Nothing is left.
@@ -234,7 +236,7 @@ impl UeventSocket {
                 Ok(Some(length)) => {
                     return Ok(Received::Datagram(self.buffer.get(..length).unwrap_or_default()));
                 }
-                Ok(None) => {}
+                Ok(None) => return Ok(Received::Foreign),
                 Err(Errno::EAGAIN) => return Ok(Received::Nothing),
                 Err(Errno::ENOBUFS) => return Ok(Received::Overrun),
                 Err(Errno::EINTR) => {}
@@ -352,6 +354,7 @@ impl Uevents {
                 Ok(Received::Datagram(datagram)) => {
                     self.told.extend(heard(datagram, &mut self.watch, line));
                 }
+                Ok(Received::Foreign) => {}
                 Ok(Received::Overrun) => {
                     line(
                         Level::Error,
@@ -628,6 +631,34 @@ mod tests {
                 return;
             }
         }
+    }
+
+    /// A process that sends without end, as one may that is root, must not keep the driver from its work.
+    #[test]
+    fn a_flood_of_datagrams_that_mean_nothing_leaves_others_their_turn() {
+        const FLOOD: usize = 2 * LOOK + 1;
+        let flood = std::thread::spawn(|| {
+            if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).is_err() {
+                crate::skipped::skipped("this environment gives no network namespace");
+                return;
+            }
+            let mut reactor = Reactor::new().unwrap();
+            let ours = UeventSocket::open(reactor.registry()).unwrap();
+            let from = UeventSocket::open(reactor.registry()).unwrap();
+            let group = NetlinkAddr::new(0, KERNEL_GROUP);
+            for _ in 0..FLOOD {
+                let descriptor = from.socket.get().as_raw_fd();
+                nix::sys::socket::sendto(descriptor, b"x\0", &group, MsgFlags::empty()).unwrap();
+            }
+            let mut ours = Uevents::new(ours, TestTree::new().root().clone(), lines().0);
+            let mut turns = 0;
+            while reactor.look(EpollTimeout::ZERO) > 0 && ours.socket.socket.is_readable() {
+                assert_eq!(ready(&mut ours), None);
+                turns += 1;
+            }
+            assert_eq!(turns, 3);
+        });
+        flood.join().unwrap();
     }
 
     /// In a network namespace of its own, where nobody else hears what is sent to the group.
