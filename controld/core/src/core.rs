@@ -357,6 +357,13 @@ impl Core {
             None if !info.is_close() => {
                 let off = !self.world.setup.fixed.plock.is_on();
                 let result = if off { -ENOSYS } else { -EEXIST };
+                if !off {
+                    // Without the process, so that a crowd of them fills no log: a line that repeats is counted.
+                    out.error(format!(
+                        "plock request for lockspace id {:08x}, which is none of this node (see dlm_tool ls): refused with EEXIST",
+                        info.fsid.0
+                    ));
+                }
                 out.push(Effect::PlockResult(PlockInfo { result, ..info }));
             }
             None => {}

@@ -20,6 +20,7 @@ use crate::plock::{Op, PlockInfo, PlockMeters, PlockText};
 use crate::types::NodeId;
 use alloc::collections::VecDeque;
 use alloc::format;
+use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
 /// How POSIX locks are served.
@@ -54,6 +55,24 @@ impl Said {
             Self::SyncWaiter(_) => "plock_sync_waiter",
         }
     }
+}
+
+/// Why a request of our kernel can only be refused. Without its numbers: a line that repeats is counted.
+fn senseless(info: &PlockInfo) -> Option<String> {
+    match info.op {
+        Op::Lock | Op::Unlock | Op::Get | Op::Cancel => backwards(info).map(String::from),
+        // A known one comes as unknown where its version is; that has been told with its number.
+        Op::Unknown(number) => Some(match Op::from_wire(number) {
+            Op::Unknown(_) => {
+                format!("operation {number} is unknown; is this daemon too old for the kernel?")
+            }
+            _ => String::from("its version is unknown"),
+        }),
+    }
+}
+
+fn backwards(info: &PlockInfo) -> Option<&'static str> {
+    (info.start > info.end).then_some("its range ends before it begins")
 }
 
 /// The POSIX locks of a lockspace.
@@ -142,8 +161,9 @@ impl Plocks {
         if info.is_close() {
             self.results.close(&info, out);
         }
-        let backwards = info.start > info.end;
-        if matches!(info.op, Op::Unknown(_)) || backwards {
+        if let Some(why) = senseless(&info) {
+            let text = format!("plock request refused with EINVAL: {why} (see dlm_tool log_plock)");
+            voice.error(text, out);
             self.results.finish(&asked, -EINVAL, out);
         } else if self.service == Service::Off {
             self.results.finish(&asked, -ENOSYS, out);
@@ -264,8 +284,10 @@ impl Plocks {
             let (seconds, millis) = (millis / 1000, millis % 1000);
             voice.detail(format!("plock_recv_count {number} time {seconds}.{millis:03} s"), out);
         }
-        if info.node != from || info.start > info.end {
-            voice.error(format!("receive plock from {from} ignored: {}", Shown(info)), out);
+        let foreign = info.node != from;
+        let why = foreign.then_some("it is about a process of another node");
+        if let Some(why) = why.or_else(|| backwards(info)) {
+            voice.error(format!("receive plock from {from} ignored: {why}: {}", Shown(info)), out);
             return;
         }
         let asked = if from == voice.us { self.in_flight.pop_front() } else { None };

@@ -3,7 +3,7 @@
 //! | line | event |
 //! |---|---|
 //! | `plock LS lock 5 w 0-9 7/a [wait] [close]` | our kernel asks; also `unlock`, `get`, `cancel`, `op9` |
-//! | `said LS from 2 lock 5 w 0-9 7/a` | a PLOCK of node 2 |
+//! | `said LS from 2 lock 5 w 0-9 7/a` | a PLOCK of node 2; `3/7/a`: that says it is of node 3 |
 //! | `said LS from 2 own 5 2`, `own 5 0`, `drop 5` | of a resource's owner |
 //! | `said LS from 2 synclock 5 w 0-9 7/a`, `syncwaiter ..` | an owner hands over |
 //! | `data LS from 2 seq 71 number 5 rown 0 [continue] entries w:0-9:2/7/a r:5-5:3/1/b:waits` | a part of a transfer |
@@ -24,7 +24,10 @@ fn info(words: &[&str], name: &LockspaceName, us: NodeId) -> PlockInfo {
         panic!("no lock: {words:?}");
     };
     let (start, end) = range.split_once('-').expect("a range");
-    let (pid, owner) = who.split_once('/').expect("pid/owner");
+    let who: Vec<&str> = who.split('/').collect();
+    let [named @ .., pid, owner] = who.as_slice() else {
+        panic!("neither pid nor owner: {words:?}")
+    };
     PlockInfo {
         version: [1, 2, 0],
         op: match *op {
@@ -38,7 +41,7 @@ fn info(words: &[&str], name: &LockspaceName, us: NodeId) -> PlockInfo {
         wait: flags.contains(&"wait"),
         flags: if flags.contains(&"close") { FLAG_CLOSE } else { 0 },
         pid: pid.parse().expect("a pid"),
-        node: us,
+        node: named.first().map_or(us, |named| node(named)),
         result: 0,
         fsid: Group::Lockspace(name.clone()).global_id(),
         number: number.parse().expect("an inode"),

@@ -1,6 +1,7 @@
 scripts! {
     start_of_a_stranger_is_named
     plock_messages_of_a_stranger_are_named
+    plock_that_makes_no_sense_is_named
     release_recover_of_a_stranger_is_named
     fence_result_of_a_stranger_counts
     message_of_unknown_type_is_named
