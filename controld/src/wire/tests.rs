@@ -6,7 +6,7 @@ use dlm_core::message::{
     FenceResult, PROTOCOL_STATEFUL, PlocksDone, Protocol, ProtocolVersion, RUN_NODE_NONE,
     RUN_NODE_RECV, RunCounts, RunReply, RunRequest, START_HAVEPLOCK, START_JOINING, Start,
 };
-use dlm_core::plock::{Holder, Mode, PlocksData, PlocksPart, TransferEntry};
+use dlm_core::plock::{Holder, Mode, Op, PlockInfo, PlocksData, PlocksPart, TransferEntry};
 use dlm_core::run::RunUuid;
 use dlm_core::types::{ChangeSeq, GlobalId, Group, LockspaceName, NodeId, Version, WallSeconds};
 use std::collections::BTreeMap;
@@ -54,6 +54,25 @@ fn reply() -> RunReply {
         pid: 4711,
         result: -1,
         counts: RunCounts { awaited: 2, replies: 1, failed: i32::MIN },
+    }
+}
+
+/// Each field has bytes of its own.
+fn lock() -> PlockInfo {
+    PlockInfo {
+        version: [1, 2, 3],
+        op: Op::Lock,
+        mode: Mode::Write,
+        wait: true,
+        flags: 0x81,
+        pid: 4711,
+        node: node(2),
+        result: i32::MIN,
+        fsid: GlobalId(0x1234_5678),
+        number: 0x0123_4567_89ab_cdef,
+        start: 1 << 62,
+        end: u64::MAX,
+        owner: 0xffff_8000_0000_0001,
     }
 }
 
@@ -110,6 +129,12 @@ fn packets() -> Vec<Packet> {
         packet(Message::Withdraw { stopped_for: NodeId::new(7) }),
         packet(Message::PlocksData(PlocksData { seq, parts: vec![part(7, 0, 2), part(8, 3, 0)] })),
         packet(Message::PlocksData(PlocksData { seq, parts: vec![part(u64::MAX, 0, 1)] })),
+        packet(Message::Plock(lock())),
+        packet(Message::PlockSyncLock(PlockInfo { op: Op::Unknown(0), wait: false, ..lock() })),
+        packet(Message::PlockSyncWaiter(PlockInfo { op: Op::Cancel, ..lock() })),
+        packet(Message::PlockOwn { number: u64::MAX, owner: NodeId::new(u32::MAX) }),
+        packet(Message::PlockOwn { number: 5, owner: None }),
+        packet(Message::PlockDrop { number: 1 << 40 }),
         packet(Message::Other { kind: 99, words: [1, 2, 3], body: b"anything".to_vec() }),
         packet(Message::Other { kind: 0xffff, words: [0; 3], body: Vec::new() }),
     ]
