@@ -4,7 +4,9 @@
 
 mod interleavings;
 mod many;
+mod plock_log;
 mod runner;
+mod transfer;
 mod waits;
 
 use std::collections::BTreeSet;

@@ -63,6 +63,7 @@ pub(crate) struct Run {
     agents: VecDeque<(Token, NodeId, String)>,
     last_starts: BTreeMap<LockspaceName, Start>,
     shown: Vec<String>,
+    plock_log: Vec<String>,
 }
 
 impl Run {
@@ -77,6 +78,7 @@ impl Run {
             agents: VecDeque::new(),
             last_starts: BTreeMap::new(),
             shown: Vec::new(),
+            plock_log: Vec::new(),
         }
     }
 
@@ -88,6 +90,11 @@ impl Run {
     /// What the lines since the last call have caused.
     pub(crate) fn take_shown(&mut self) -> Vec<String> {
         std::mem::take(&mut self.shown)
+    }
+
+    /// The lines of the plock log, without their times.
+    pub(crate) fn plock_log(&self) -> &[String] {
+        &self.plock_log
     }
 
     /// Carry out a line of a script.
@@ -145,6 +152,9 @@ impl Run {
     fn note(&mut self, effect: Effect) {
         match effect {
             Effect::Kernel { token, lane, .. } => self.kernel.push_back((token, lane)),
+            Effect::LogPlock { lockspace, text, .. } => {
+                self.plock_log.push(format!("{lockspace} {text}"));
+            }
             Effect::Run(RunEffect::Command { token, .. }) => self.commands.push_back(token),
             Effect::RunAgent { token, victim, device, .. } => {
                 self.agents.push_back((token, victim, device.name));

@@ -2,6 +2,9 @@ scripts! {
     start_of_a_stranger_is_named
     plock_messages_of_a_stranger_are_named
     plock_that_makes_no_sense_is_named
+    plock_files_that_nobody_uses_are_dropped
+    plock_processes_that_wait_for_each_other_wait_on
+    plock_waiters_of_the_dead_are_woken_in_their_order
     release_recover_of_a_stranger_is_named
     fence_result_of_a_stranger_counts
     message_of_unknown_type_is_named
