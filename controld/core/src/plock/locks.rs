@@ -3,6 +3,7 @@
 //! what peers have sent (SYNC, state transfer), so the order of the list is followed here too.
 
 use super::list::{Entry, List};
+use super::record::Holder;
 use super::resource::Lock;
 use crate::types::NodeId;
 use alloc::vec::Vec;
@@ -38,6 +39,10 @@ impl Locks {
 
     pub(super) fn synced(&mut self, lock: &Lock) -> bool {
         self.list.synced(lock)
+    }
+
+    pub(super) fn is_of(&self, holder: Holder) -> bool {
+        self.list.of_holder(holder).next().is_some()
     }
 
     /// The first of the list that cannot be there together with the wanted one.

@@ -2,11 +2,11 @@
 //! because every node applies them in the group's order (spec/plocks.md).
 //!
 //! `record` has the nouns; `resource` the locks of one file, `resources` all of a lockspace; `space` takes requests and
-//! messages, `execution` carries them out, `results` puts the answers in order, `agreement` says whether there is ownership,
-//! `ownership` and `transfer` are the two further parts of the protocol. `lockspace` is where a lockspace's life meets them,
-//! `dump` what `dlm_tool plocks` shows, `meters` and `count` what is counted, `voice` how all of them speak, `errno` the
-//! kernel's numbers. Below `resource`: `locks` is what a request does to the locks, `pass` how waiters get theirs, `list`,
-//! `ranges` and `freed` find what overlaps.
+//! messages, `unsent` ends what cannot be sent yet, `execution` carries them out, `results` puts the answers in order,
+//! `agreement` says whether there is ownership, `ownership` and `transfer` are the two further parts of the protocol.
+//! `lockspace` is where a lockspace's life meets them, `dump` what `dlm_tool plocks` shows, `meters` and `count` what is counted,
+//! `voice` how all of them speak, `errno` the kernel's numbers. Below `resource`: `locks` is what a request does to the locks,
+//! `pass` how waiters get theirs, `list`, `ranges` and `freed` find what overlaps.
 
 mod agreement;
 mod contents;
@@ -31,6 +31,7 @@ mod space;
 #[cfg(test)]
 mod storm;
 mod transfer;
+mod unsent;
 mod voice;
 
 pub(crate) use agreement::{Word, agreed, before_start};

@@ -17,6 +17,7 @@ use crate::plock::space::{Plocks, Said, Service};
 use crate::plock::voice::{Shown, Voice};
 use crate::plock::{Op, PlockInfo};
 use crate::types::{GlobalId, Instant, NodeId};
+use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -32,13 +33,14 @@ impl Plocks {
     /// A request of our kernel.
     pub(super) fn take_owned(&mut self, asked: Asked, voice: &Voice<'_>, out: &mut Out<'_>) {
         let number = asked.info.number;
-        let behind = self.is_on_way(number);
         let entry = self.resources.find_or_make(number, Owner::Unknown, out.now.mono);
         match entry.owner {
             Owner::Nobody { established: true } => self.multicast(asked, voice, out),
             // Behind our OWN of nobody: older ones may come back until then.
             Owner::Nobody { established: false } => entry.keep(asked),
-            Owner::Node(node) if node == voice.us && (behind || self.yielding) => {
+            Owner::Node(node)
+                if node == voice.us && (self.yielding || is_on_way(&self.in_flight, number)) =>
+            {
                 entry.keep(asked);
             }
             Owner::Node(node) if node == voice.us => {
@@ -48,14 +50,9 @@ impl Plocks {
         }
     }
 
-    /// A request of ours for the resource is on its way through the group.
-    fn is_on_way(&self, number: u64) -> bool {
-        self.in_flight.iter().any(|asked| asked.info.number == number)
-    }
-
     /// The resource is ours: carry out what waited for that, but nothing before an older one is back.
     pub(super) fn apply_pending(&mut self, number: u64, voice: &Voice<'_>, out: &mut Out<'_>) {
-        if self.yielding || self.is_on_way(number) {
+        if self.yielding || is_on_way(&self.in_flight, number) {
             return;
         }
         let Some(entry) = self.resources.find(number, out.now.mono) else { return };
@@ -82,7 +79,6 @@ impl Plocks {
         voice: &Voice<'_>,
         out: &mut Out<'_>,
     ) {
-        let closes = asked.as_ref().is_some_and(|asked| self.closes_later(asked));
         let entry = self.resources.find(info.number, out.now.mono);
         let owner = entry.as_ref().map(|entry| entry.owner);
         let ours = owner == Some(Owner::Node(voice.us));
@@ -102,7 +98,7 @@ impl Plocks {
             }
             // Its process has closed the file meanwhile, and the CLOSE is on its way: granted behind that, the lock would
             // belong to nobody. To claim the file would do just that, where another node owns it.
-            (Some(asked), _) if closes => {
+            (Some(asked), _) if closes_later(&self.in_flight, &asked) => {
                 self.results.finish(&asked, -ENOENT, out);
             }
             // Freed, perhaps claimed anew, while the request was on its way.
@@ -110,15 +106,6 @@ impl Plocks {
             // The sender finds the same, and sends it again.
             (None, _) => {}
         }
-    }
-
-    /// A CLOSE of the same process and file is on its way behind the request.
-    fn closes_later(&self, asked: &Asked) -> bool {
-        self.in_flight.iter().any(|later| {
-            later.info.is_close()
-                && later.info.number == asked.info.number
-                && later.info.owner == asked.info.owner
-        })
     }
 
     /// OWN, DROP or SYNC.
@@ -360,6 +347,20 @@ impl Entry {
         let by_us = matches!(self.owner, Owner::Nobody { .. }) || self.owner == Owner::Node(us);
         by_us && self.resource.is_empty() && self.pending.is_empty()
     }
+}
+
+/// A request of ours for the resource is on its way through the group.
+fn is_on_way(in_flight: &VecDeque<Asked>, number: u64) -> bool {
+    in_flight.iter().any(|asked| asked.info.number == number)
+}
+
+/// A CLOSE of the same process and file is on its way behind the request.
+fn closes_later(in_flight: &VecDeque<Asked>, asked: &Asked) -> bool {
+    in_flight.iter().any(|later| {
+        later.info.is_close()
+            && later.info.number == asked.info.number
+            && later.info.owner == asked.info.owner
+    })
 }
 
 fn disown(number: u64, entry: &mut Entry, voice: &Voice<'_>, out: &mut Out<'_>) {

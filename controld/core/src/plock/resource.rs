@@ -219,6 +219,11 @@ impl Resource {
         self.waiters.iter().map(|waiter| (&waiter.item, waiter.syncing))
     }
 
+    /// Somebody has a lock here, or waits for one.
+    pub(super) fn is_of(&self, holder: Holder) -> bool {
+        self.locks.is_of(holder) || self.waiters.of_holder(holder).next().is_some()
+    }
+
     /// Neither locks nor waiters.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -10,7 +10,7 @@ use crate::message::Message;
 use crate::out::Out;
 use crate::plock::agreement::Word;
 use crate::plock::count::Count;
-use crate::plock::errno::{EINTR, EINVAL, ENOENT, ENOSYS};
+use crate::plock::errno::{EINVAL, ENOENT, ENOSYS};
 use crate::plock::ownership::Drops;
 use crate::plock::resources::Resources;
 use crate::plock::results::{Asked, Results};
@@ -167,32 +167,12 @@ impl Plocks {
             self.results.finish(&asked, -EINVAL, out);
         } else if self.service == Service::Off {
             self.results.finish(&asked, -ENOSYS, out);
-        } else if self.is_synchronised() {
-            self.take(asked, voice, out);
-        } else {
-            self.hold(asked, out);
-        }
-    }
-
-    /// Keep a request until we are synchronised. A CLOSE ends what its process waits for: a node that stays without the
-    /// state for long would keep the requests of all processes that were killed meanwhile.
-    fn hold(&mut self, asked: Asked, out: &mut Out<'_>) {
-        let info = asked.info;
-        if !info.is_close() {
-            self.held.push_back(asked);
-            return;
-        }
-        let same = |other: &Asked| {
-            (other.info.number, other.info.owner) == (info.number, info.owner)
-                && other.info.op == Op::Lock
-        };
-        for waiter in self.held.iter().filter(|other| same(other) && other.info.wait) {
-            self.results.finish(waiter, -EINTR, out);
-        }
-        self.held.retain(|other| !same(other) || !other.info.wait);
-        // Before we are synchronised nobody here has a lock: there is something to close only if one is asked for.
-        if self.held.iter().any(same) {
-            self.held.push_back(asked);
+        } else if self.goes_on(&asked, out) {
+            if self.is_synchronised() {
+                self.take(asked, voice, out);
+            } else {
+                self.held.push_back(asked);
+            }
         }
     }
 
