@@ -432,6 +432,15 @@ mod tests {
         assert_eq!(event, Some(Event::ClusterLost { why }));
     }
 
+    /// Whatever is not sent any more was said for nothing: nobody may go on waiting for it.
+    #[test]
+    fn defect_19_queue_that_overflows_is_the_loss_of_corosync() {
+        let connection = Connection::Group(Group::Daemon);
+        let event =
+            translate(thread::Event::Lost { connection, loss: Loss::Overflow { limit: 9 } });
+        assert!(matches!(event, Some(Event::ClusterLost { .. })), "{event:?}");
+    }
+
     #[test]
     fn only_a_question_that_waits_for_an_answer_is_passed_on() {
         let ask = |kind| translate(thread::Event::ShutdownQuestion(kind));

@@ -559,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_reports_what_no_uevent_told_and_its_late_uevent_is_dropped() {
+    fn defect_23_scan_reports_what_no_uevent_told_and_its_late_uevent_is_dropped() {
         let tree = TestTree::new();
         let mut watch = LockspaceWatch::new(tree.root().clone());
         let online = |of: &[u8]| Event::Online { lockspace: name(of) };
@@ -663,7 +663,7 @@ mod tests {
 
     /// In a network namespace of its own, where nobody else hears what is sent to the group.
     #[test]
-    fn after_an_overrun_lockspaces_are_read_again_and_the_socket_goes_on() {
+    fn defect_23_after_an_overrun_lockspaces_are_read_again_and_the_socket_goes_on() {
         let overrun = std::thread::spawn(|| {
             if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).is_err() {
                 crate::skipped::skipped("this environment gives no network namespace");

@@ -187,7 +187,7 @@ fn truncated_file_is_appended_to() {
 }
 
 #[test]
-fn blocked_log_file_costs_lines_but_no_time_and_the_loss_is_told() {
+fn defect_54_blocked_log_file_costs_lines_but_no_time_and_the_loss_is_told() {
     let place = Place::new();
     let fifo = place.0.join("fifo");
     nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();

@@ -69,7 +69,7 @@ mod tests {
     use nix::sys::signal::raise;
 
     #[test]
-    fn terminating_signals_come_as_values_and_others_do_nothing() {
+    fn defect_92_terminating_signals_come_as_values_and_others_do_nothing() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut signals = Signals::listen().unwrap();

@@ -205,6 +205,18 @@ fn errors_say_how_long_the_message_must_be() {
     assert_eq!(text, "header: message of 39 bytes, needs 40");
 }
 
+/// The C daemon's log of such a reply took a number for a text.
+#[test]
+fn defect_29_run_reply_of_another_length_is_refused_in_words() {
+    let mut long = encode(&packet(Message::RunReply(reply())));
+    assert_eq!(long.len(), 136);
+    long.resize(300, 0);
+    for length in (HEADER_LENGTH..300).filter(|length| *length != 136) {
+        let text = decode(&long[..length]).unwrap_err().to_string();
+        assert!(text.starts_with("RUN_REPLY: ") && text.contains("bytes"), "{length}: {text}");
+    }
+}
+
 #[test]
 fn sender_zero_is_rejected() {
     let mut bytes = encode(&packets()[0]);

@@ -128,7 +128,7 @@ fn termination_is_refused_while_a_lockspace_is_active() {
 
 /// Unfencing may take as long as an agent may: who asks meanwhile is told so, and may end the daemon.
 #[test]
-fn node_that_is_being_unfenced_says_so() {
+fn defect_51_node_that_is_being_unfenced_says_so() {
     let options = Options { nodes: 1, seed: 1, token: Duration::from_millis(300) };
     let settings = "fence_all fence_gate\nunfence_all\n";
     let mut lab = Lab::new(programs(), options, settings).unwrap();

@@ -131,6 +131,7 @@ scripts! {
     defect_16_exhausted_fencing_is_named_and_acknowledged
     defect_17_agent_without_end_is_killed_and_has_failed
     defect_18_pauses_grow_after_failures
+    defect_19_result_that_cannot_be_sent_ends_the_daemon
     defect_20_silent_member_is_named_and_a_settled_one_suffices
     defect_21_missing_starts_are_named
     defect_22_every_uevent_is_answered

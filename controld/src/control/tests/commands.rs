@@ -40,7 +40,7 @@ fn query_after_a_reply_sees_what_the_command_did() {
 }
 
 #[test]
-fn file_systems_are_told_that_they_are_not_served() {
+fn defect_25_file_systems_are_told_that_they_are_not_served() {
     let daemon = Daemon::start();
     let mut connection = daemon.client().fs_connect().unwrap();
     connection.register(b"fs").unwrap();

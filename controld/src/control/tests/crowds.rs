@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn busy_driver_holds_up_no_query() {
+fn defect_53_busy_driver_holds_up_no_query() {
     let daemon = Daemon::start();
     let started = Instant::now();
     for _ in 0..COMMANDS_MAX * 2 {
@@ -28,7 +28,7 @@ fn hundred_clients_at_once_get_a_whole_dump_each() {
 }
 
 #[test]
-fn clients_that_do_not_read_or_write_hold_up_nobody() {
+fn defect_52_clients_that_do_not_read_or_write_hold_up_nobody() {
     let daemon = Daemon::start();
     daemon.debug_log.append(&vec![b'x'; proto::DUMP_MAX]);
     let mut idle = Vec::new();

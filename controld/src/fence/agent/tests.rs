@@ -6,8 +6,10 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use std::fs;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::io::Read as _;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -182,12 +184,17 @@ fn agent_without_a_program_is_not_started() {
     assert_eq!(finish(request("", &[])).0, AgentOutcome::NotStarted(libc::ENOENT));
 }
 
+/// One that went on in the daemon's code would keep what it shares with it.
 #[test]
-fn file_that_is_not_executable_is_not_started() {
+fn defect_27_child_that_cannot_become_its_program_ends() {
     let folder = Folder::new();
     let agent = folder.script("exit 0");
     fs::set_permissions(&agent, fs::Permissions::from_mode(0o644)).unwrap();
+    let (shared, mut peer) = UnixStream::pair().unwrap();
+    leak(&shared);
     assert_eq!(finish(request(&agent, &[])).0, AgentOutcome::NotStarted(libc::EACCES));
+    drop(shared);
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
 }
 
 #[test]
@@ -210,13 +217,13 @@ fn agent_runs_in_the_root_folder_and_in_a_group_of_its_own() {
 }
 
 /// Clears close-on-exec, as a careless library would leave it.
-fn leak(descriptor: &OwnedFd) {
+fn leak(descriptor: &impl AsFd) {
     let flags = nix::fcntl::FdFlag::empty();
     nix::fcntl::fcntl(descriptor, nix::fcntl::FcntlArg::F_SETFD(flags)).unwrap();
 }
 
 #[test]
-fn agent_inherits_no_descriptor() {
+fn defect_87_agent_inherits_no_descriptor() {
     let leaked = OwnedFd::from(File::open("/dev/zero").unwrap());
     leak(&leaked);
     // The shell's own view, read by itself: another program would show what that program opened.
