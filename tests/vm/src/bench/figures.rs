@@ -14,6 +14,7 @@ use crate::timeline::{Entry, Source};
 pub(super) enum Figure {
     Unfenced,
     UnfencedCorosync,
+    UnfencedAfter,
     AfterAgent,
     ManyAll,
     ManyStarted,
@@ -33,6 +34,7 @@ impl fmt::Display for Figure {
         out.pad(match self {
             Self::Unfenced => "change to control 1, no fencing, ms",
             Self::UnfencedCorosync => "  of it until corosync has synchronised, ms",
+            Self::UnfencedAfter => "  of it after that, ms",
             Self::AfterAgent => "end of a 3.3 s agent to last control 1, ms",
             Self::ManyAll => "30 lockspaces: change to last recovered, ms",
             Self::ManyStarted => "  change to last control 1, ms",
@@ -158,12 +160,17 @@ pub(super) fn last_start_of_all(timeline: &[Entry], nodes: &[u8]) -> Result<Host
     starts?.into_iter().max().context("no nodes")
 }
 
+/// A kernel's line at the end of a recovery.
+pub(super) fn ends_recovery(text: &str) -> bool {
+    text.contains("dlm_recover ") && text.contains(" done: ")
+}
+
 /// When the last kernel had rebuilt its last lockspace's locks.
 pub(super) fn last_recovered(timeline: &[Entry], nodes: &[u8]) -> Result<HostTime> {
     timeline
         .iter()
         .filter(|entry| entry.source == Source::Kernel && nodes.contains(&entry.node))
-        .filter(|entry| entry.text.contains("dlm_recover ") && entry.text.contains(" done: "))
+        .filter(|entry| ends_recovery(&entry.text))
         .map(|entry| entry.at)
         .max()
         .context("no kernel logged the end of a recovery")
