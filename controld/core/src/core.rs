@@ -40,6 +40,8 @@ pub struct Core {
     pub(crate) writing: BTreeMap<Token, LockspaceName>,
     /// When which lockspace has something to do.
     pub(crate) deadlines: BTreeSet<(Instant, LockspaceName)>,
+    /// When all else has something to do. Words about POSIX locks change nothing of it.
+    due: Option<Instant>,
     /// What the daemon and its dealings with nodes wait for after the last step; lockspaces note theirs themselves.
     pub(crate) waits: Vec<Waited>,
     pub(crate) now: Instant,
@@ -69,6 +71,7 @@ impl Core {
             strays: BTreeMap::new(),
             writing: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            due: None,
             waits: Vec::new(),
             now: Instant::default(),
             ended: false,
@@ -106,6 +109,7 @@ impl Core {
         if !matches!(touched, Touched::Nobody) {
             self.go_on(&touched, &mut out);
             self.note_waits();
+            self.note_due();
         }
         self.tokens = tokens;
         self.ended = effects.iter().skip(first_new).any(|effect| {
@@ -123,13 +127,13 @@ impl Core {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let lockspaces = self.deadlines.first().map(|(at, _)| *at);
-        let daemons = self.world.daemons.deadline(&self.world.setup, self.now);
-        lockspaces
-            .into_iter()
-            .chain(daemons)
-            .chain(self.world.cluster.deadline())
-            .chain(self.runs.deadline())
-            .min()
+        [lockspaces, self.due].into_iter().flatten().min()
+    }
+
+    fn note_due(&mut self) {
+        let World { setup, cluster, daemons } = &self.world;
+        let due = [daemons.deadline(setup, self.now), cluster.deadline(), self.runs.deadline()];
+        self.due = due.into_iter().flatten().min();
     }
 
     /// The state as plain data.
