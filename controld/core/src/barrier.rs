@@ -102,8 +102,11 @@ impl Lockspace {
         let Some(newest) = self.changes.front() else { return };
         let hasty = world.mutated(Mutant::MissingStart) && newest.missing().len() == 1;
         if newest.is_complete() || hasty {
-            self.decide_start(world, out);
-            let wait = self.wait_without_change(world);
+            // Its START may be from before its gfs2 withdrew.
+            let wait = self.withdraw_gate(world).or_else(|| {
+                self.decide_start(world, out);
+                self.wait_without_change(world)
+            });
             self.set_wait(wait, out);
         } else {
             let disallowed = newest.disallowed();

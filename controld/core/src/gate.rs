@@ -33,7 +33,7 @@ impl Lockspace {
                 let stopping = !self.kernel_is_idle() && !world.mutated(Mutant::SkipStopGate);
                 stopping.then_some(Wait::Stop)
             })
-            .or_else(|| self.withdraw_gate())
+            .or_else(|| self.withdraw_gate(world))
             .or_else(|| self.plock_gate(world, out))
     }
 
@@ -121,9 +121,9 @@ impl Lockspace {
     }
 
     /// A start before the withdrawing node has left would give its locks away too early.
-    fn withdraw_gate(&self) -> Option<Wait> {
-        let peers = self.withdraws.peers();
-        (!peers.is_empty()).then(|| Wait::Withdraw(peers.clone()))
+    pub(crate) fn withdraw_gate(&self, world: &World) -> Option<Wait> {
+        let leavers = self.withdraws.leavers(world.setup.our_node);
+        (!leavers.is_empty()).then_some(Wait::Withdraw(leavers))
     }
 
     fn cluster_gate(&self, world: &World) -> Option<Wait> {

@@ -122,6 +122,10 @@ pub(crate) enum Ended {
 }
 
 impl Membership {
+    pub(crate) fn is_merged(self) -> bool {
+        matches!(self, Self::Merged { .. })
+    }
+
     pub(crate) fn is_member(self) -> bool {
         matches!(self, Self::Silent | Self::Clean { .. } | Self::Merged { .. })
     }
@@ -243,6 +247,8 @@ impl Daemons {
         if !change.joined.is_empty() {
             self.send_protocol(self.run, out);
         }
+        // Whoever had not said what it can run may be gone, and nobody else will make us propose.
+        self.propose(out);
         let told_gone = change.left.iter().any(|(node, _)| *node == our_node);
         Changed { lost_us: told_gone || !change.members.contains(&our_node) }
     }

@@ -26,6 +26,8 @@ pub(crate) struct Record {
     pub(crate) last_match: ChangeSeq,
     /// It was there before us, or a START of it was accepted, and nothing has settled it since: it may have used the lockspace.
     pub(crate) ran: bool,
+    /// It has said that the leave which ends this stay counts as a failure.
+    pub(crate) recover: bool,
     /// It ran, failed, and is not known to be fenced.
     pub(crate) need_fencing: bool,
     /// It failed after this ring, and no start of ours has been decided since.
@@ -61,6 +63,7 @@ impl History {
         record.incarnation = record.incarnation.wrapping_add(1);
         record.added_seq = seq;
         record.ran |= before_us;
+        record.recover = false;
         record.last_match = ChangeSeq::default();
     }
 
@@ -125,6 +128,7 @@ impl Record {
             removed_seq: ChangeSeq::default(),
             last_match: ChangeSeq::default(),
             ran: false,
+            recover: false,
             need_fencing: false,
             failed_after: None,
             fail_reason: None,

@@ -185,13 +185,16 @@ impl Lockspace {
     }
 
     fn announce_release_recover(&self, value: u32, world: &World, out: &mut Out<'_>) {
-        if world.daemons.all_have(FEATURE_RELEASE_RECOVER) {
+        let without = |node: &NodeId| world.daemons.is_without(*node, FEATURE_RELEASE_RECOVER);
+        let (deaf, others): (BTreeSet<NodeId>, BTreeSet<NodeId>) =
+            self.present_members().into_iter().partition(without);
+        // We are one of the others.
+        if others.len() > 1 || deaf.is_empty() {
             self.send(Message::ReleaseRecover { value }, world, out);
-        } else {
-            self.error(
-                out,
-                String::from("RELEASE_RECOVER: not every daemon understands it, the peers will see an ordinary leave"),
-            );
+        }
+        if !deaf.is_empty() {
+            let text = "RELEASE_RECOVER: not every member understands it, those will see an ordinary leave";
+            self.error(out, String::from(text));
         }
     }
 
@@ -305,6 +308,10 @@ impl Lockspace {
                 LeaveReason::NodeDown => self.ring_wait = true,
                 // Its kernel may still run the lockspace while its node is in the cluster: have it removed.
                 LeaveReason::ProcDown => kick(*node, out),
+                // Noted no earlier: a start that still has it as a member would forget it.
+                LeaveReason::Leave if self.history.get(*node).is_some_and(|r| r.recover) => {
+                    self.release_recover.insert(*node);
+                }
                 LeaveReason::Leave => {}
             }
         }
@@ -450,8 +457,8 @@ impl Lockspace {
             }
             Message::ReleaseRecover { value } => {
                 self.debug(out, format!("receive_release_recover {from} value {value}"));
-                if *value != 0 {
-                    self.release_recover.insert(from);
+                if let Some(record) = self.history.get_mut(from) {
+                    record.recover |= *value != 0 && !world.mutated(Mutant::RecoverAsLeave);
                 }
             }
             Message::Withdraw { stopped_for } => {

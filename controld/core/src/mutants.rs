@@ -126,6 +126,10 @@ mutants! {
     SettledInOneSecond = "settled-in-one-second" of 9;
     /// The NACK of a change whose START was sent voids another change.
     NackStarted = "nack-started" of 12;
+    /// A withdraw of gfs2 is acknowledged at once, whether the peers have stopped or not.
+    WithdrawAtOnce = "withdraw-at-once";
+    /// RELEASE_RECOVER says nothing: the leave that follows is one as any other.
+    RecoverAsLeave = "recover-as-leave";
     /// A failure is settled only by fencing that came after it.
     SettledByLaterFencing = "settled-by-later-fencing" of 13;
     /// Once its actors are gone, nobody fences a victim.

@@ -65,6 +65,13 @@ impl Daemons {
         })
     }
 
+    /// This member is known not to have the feature: a C daemon. Not known: its first PROTOCOL is still to come, or its end.
+    pub(crate) fn is_without(&self, node: NodeId, feature: u32) -> bool {
+        let membership = self.nodes.get(&node).map(|node| node.membership);
+        let Some(Membership::Clean { features, .. }) = membership else { return false };
+        features.unwrap_or(0) & feature == 0
+    }
+
     pub(crate) fn send_protocol(&mut self, run: Option<Run>, out: &mut Out<'_>) {
         let (daemon, kernel) = run.map_or_else(Default::default, |run| (run.daemon, run.kernel));
         let stateful = self.stateful && !self.mutation.has(Mutant::NeverStateful);
@@ -160,7 +167,7 @@ impl Daemons {
     }
 
     /// Once every member has said what it can run, each unsettled one proposes the minimum.
-    fn propose(&mut self, out: &mut Out<'_>) {
+    pub(crate) fn propose(&mut self, out: &mut Out<'_>) {
         if self.run.is_some() || self.proposed {
             return;
         }

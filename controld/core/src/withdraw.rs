@@ -1,14 +1,17 @@
 //! gfs2 withdraws from a file system (feature row 26, spec/gfs-control.md section 4).
 //!
-//! The peers have replayed its journal by then; the kernel asks by an OFFLINE uevent, and releases the lockspace, and
-//! with it all its locks, once it is answered. Where every daemon is ours, the answer waits until all peers have stopped
-//! the lockspace, so that nobody is granted a lock between the release and the recovery after it. A peer then goes on by
-//! the change that the release brings. Otherwise the answer is given at once, as upstream's udev script does.
+//! The kernel asks by an OFFLINE uevent, and releases the lockspace, and with it all its locks, once it is answered. Before
+//! 6.18 the peers have replayed its journal by then; later kernels have it replayed after the release (RELEASE_RECOVER). Where
+//! every member's daemon is ours, the answer waits until all peers have stopped the lockspace, so that nobody is granted a
+//! lock between the release and the recovery after it. A peer then goes on by the change that the release brings. Until
+//! then nobody starts with the member that withdraws, nor does that send a START: who comes meanwhile would go on beside
+//! locks that are given away. Otherwise the answer is given at once, as upstream's udev script does.
 
 use crate::effect::{KernelWrite, Lane, Level, Moment};
 use crate::event::Token;
 use crate::lockspace::{Lockspace, Phase};
 use crate::message::Message;
+use crate::mutants::Mutant;
 use crate::negotiation::FEATURE_WITHDRAW;
 use crate::out::Out;
 use crate::types::NodeId;
@@ -21,15 +24,34 @@ use serde::{Deserialize, Serialize};
 /// Withdraws of this lockspace's file system.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Withdraws {
-    /// Ours: the lock table, and whose stop we wait for before we answer the kernel.
-    ours: Option<(String, BTreeSet<NodeId>)>,
+    ours: Option<Ours>,
     /// Peers that withdraw and have not left yet.
     peers: BTreeSet<NodeId>,
     /// Those of them that we have not told that we have stopped.
     untold: BTreeSet<NodeId>,
 }
 
+/// Our own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum Ours {
+    /// The kernel waits for our answer.
+    Asked {
+        /// The lock table.
+        table: String,
+        /// Whose stop we wait for.
+        awaited: BTreeSet<NodeId>,
+    },
+    /// It has it, and will release the lockspace.
+    Answered,
+}
+
 impl Withdraws {
+    /// Members whose leave is awaited before the next start, we among them perhaps.
+    pub(crate) fn leavers(&self, our_node: NodeId) -> BTreeSet<NodeId> {
+        let ours = self.ours.as_ref().map(|_| our_node);
+        self.peers.iter().copied().chain(ours).collect()
+    }
+
     /// Peers for whose leave our kernel is stopped.
     pub(crate) fn peers(&self) -> &BTreeSet<NodeId> {
         &self.peers
@@ -37,15 +59,22 @@ impl Withdraws {
 
     /// Peers whose stop is awaited before our own withdraw is answered.
     pub(crate) fn awaited(&self) -> Option<&BTreeSet<NodeId>> {
-        self.ours.as_ref().map(|(_, awaited)| awaited)
+        match self.ours.as_ref()? {
+            Ours::Asked { awaited, .. } => Some(awaited),
+            Ours::Answered => None,
+        }
     }
 
     /// A member is gone: nobody waits for it, and it waits for nobody.
     pub(crate) fn gone(&mut self, node: NodeId) {
         self.peers.remove(&node);
         self.untold.remove(&node);
-        if let Some((_, awaited)) = &mut self.ours {
-            awaited.remove(&node);
+        self.await_none_of(|gone| gone == node);
+    }
+
+    fn await_none_of(&mut self, is_done: impl Fn(NodeId) -> bool) {
+        if let Some(Ours::Asked { awaited, .. }) = &mut self.ours {
+            awaited.retain(|node| !is_done(*node));
         }
     }
 }
@@ -56,7 +85,8 @@ impl Lockspace {
         let our_node = world.setup.our_node;
         let mut peers: BTreeSet<NodeId> = self.present_members();
         peers.remove(&our_node);
-        if self.phase != Phase::Member || !world.daemons.all_have(FEATURE_WITHDRAW) {
+        let deaf = |node: &NodeId| world.daemons.is_without(*node, FEATURE_WITHDRAW);
+        if self.phase != Phase::Member || peers.iter().any(deaf) {
             let text = format!(
                 "gfs2 {table} withdraws: acknowledged at once, not every daemon can stop for it"
             );
@@ -70,7 +100,10 @@ impl Lockspace {
             );
             self.send(Message::Withdraw { stopped_for: None }, world, out);
         }
-        self.withdraws.ours = Some((table, peers));
+        if world.mutated(Mutant::WithdrawAtOnce) {
+            peers.clear();
+        }
+        self.withdraws.ours = Some(Ours::Asked { table, awaited: peers });
     }
 
     /// A peer's word about a withdraw.
@@ -93,11 +126,7 @@ impl Lockspace {
                 self.withdraws.untold.insert(from);
                 self.stop(out);
             }
-            Some(node) if node == our_node => {
-                if let Some((_, awaited)) = &mut self.withdraws.ours {
-                    awaited.remove(&from);
-                }
-            }
+            Some(node) if node == our_node => self.withdraws.await_none_of(|told| told == from),
             None | Some(_) => {}
         }
     }
@@ -110,10 +139,17 @@ impl Lockspace {
                 self.send(Message::Withdraw { stopped_for: Some(node) }, world, out);
             }
         }
-        if !self.withdraws.ours.as_ref().is_some_and(|(_, awaited)| awaited.is_empty()) {
-            return None;
-        }
-        let (table, _) = self.withdraws.ours.take()?;
+        // One whose first PROTOCOL has come meanwhile: a C daemon has not understood the question, and one that merged with
+        // state has stopped when it lost us, and will be removed.
+        let daemons = &world.daemons;
+        let merged = |node| daemons.nodes.get(&node).is_some_and(|d| d.membership.is_merged());
+        let mute = |node| merged(node) || daemons.is_without(node, FEATURE_WITHDRAW);
+        self.withdraws.await_none_of(mute);
+        let table = match &mut self.withdraws.ours {
+            Some(Ours::Asked { table, awaited }) if awaited.is_empty() => core::mem::take(table),
+            _ => return None,
+        };
+        self.withdraws.ours = Some(Ours::Answered);
         out.moment(Moment::WithdrawAnswered { lockspace: self.name.clone() });
         Some(out.kernel(Lane::Lockspace(self.name.clone()), KernelWrite::AckWithdraw { table }))
     }

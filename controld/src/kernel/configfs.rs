@@ -159,10 +159,7 @@ pub fn set_members(
     let failures: BTreeSet<OsString> =
         start.release_recover.iter().map(|node| name_of(*node)).collect();
     for name in present.iter().filter(|name| !wanted.contains(*name)) {
-        if failures.contains(name) {
-            write_if_known(files, &nodes.join(name).join("release_recover"), "1", journal)?;
-        }
-        remove_member(files, &nodes.join(name), journal)?;
+        remove_old(files, &nodes, name, &failures, journal)?;
     }
     for (node, weight) in &start.members {
         let path = nodes.join(name_of(*node));
@@ -170,7 +167,7 @@ pub fn set_members(
             if !start.renew.contains(node) {
                 continue;
             }
-            remove_member(files, &path, journal)?;
+            remove_old(files, &nodes, &name_of(*node), &failures, journal)?;
         }
         journal.debug(format!("set_members mkdir \"{}\"", path.display()));
         files.mkdir(&path)?;
@@ -178,6 +175,21 @@ pub fn set_members(
         write_text(files, &path.join("weight"), &weight.to_string())?;
     }
     Ok(())
+}
+
+/// Remove a member of the last start; the kernel takes one of `failures` for failed, although its address is the same.
+fn remove_old(
+    files: &impl Files,
+    nodes: &Path,
+    name: &OsString,
+    failures: &BTreeSet<OsString>,
+    journal: &mut Journal,
+) -> Result<(), KernelError> {
+    let path = nodes.join(name);
+    if failures.contains(name) {
+        write_if_known(files, &path.join("release_recover"), "1", journal)?;
+    }
+    remove_member(files, &path, journal)
 }
 
 /// Remove a lockspace and all its members from configfs. Absent is success.
@@ -461,6 +473,22 @@ mod tests {
         let files = ModelConfigfs { lacks: vec!["release_recover"], ..Default::default() };
         update(&files, &tree, &members(&[1, 2])).unwrap();
         assert_eq!(update(&files, &tree, &start).unwrap(), ["rmdir /spaces/fs/nodes/2"]);
+    }
+
+    #[test]
+    fn who_was_released_with_recovery_and_is_back_is_marked_too() {
+        let (tree, files) = (tree(), ModelConfigfs::default());
+        update(&files, &tree, &members(&[1, 2])).unwrap();
+        let mut start = members(&[1, 2]);
+        start.renew = BTreeSet::from([node(2)]);
+        start.release_recover = BTreeSet::from([node(2)]);
+        let calls = update(&files, &tree, &start).unwrap();
+        let expected = [
+            "write /spaces/fs/nodes/2/release_recover 1",
+            "rmdir /spaces/fs/nodes/2",
+            "mkdir /spaces/fs/nodes/2",
+        ];
+        assert_eq!(calls[..3], expected);
     }
 
     #[test]

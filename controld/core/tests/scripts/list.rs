@@ -194,4 +194,11 @@ scripts! {
     run_request_of_a_peer
     run_that_does_not_end_is_killed_and_answered
     run_that_is_cancelled_is_forgotten
+    withdraw_sends_no_start_any_more
+    withdraw_of_a_peer_voids_its_start
+    withdraw_waits_for_members_alone
+    withdraw_is_not_understood_by_a_late_c_daemon
+    release_with_recovery_outlasts_a_start_with_the_leaver
+    release_with_recovery_is_announced_to_the_members
+    silent_member_that_dies_leaves_the_protocol_to_the_others
 }
