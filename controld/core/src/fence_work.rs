@@ -71,19 +71,19 @@ impl Daemons {
     pub(crate) fn fence_work(&mut self, cluster: &Cluster, setup: &Setup, out: &mut Out<'_>) {
         self.judge_pasts(cluster, setup);
         if !self.is_settled() {
-            self.wait_all(&FenceWait::Protocol);
+            self.wait_all(&FenceWait::Protocol, out);
             return;
         }
         self.expire_agents(setup, out);
         let blocked = self.blocked_by(cluster, setup);
         if blocked == Some(Blocked::Ring) {
-            self.wait_all(&FenceWait::Rings);
+            self.wait_all(&FenceWait::Rings, out);
             return;
         }
         if blocked == Some(Blocked::Quorum) {
-            self.wait_all(&FenceWait::Quorum);
+            self.wait_all(&FenceWait::Quorum, out);
         } else if self.clear_merge(setup, out) {
-            self.wait_all(&FenceWait::Merge);
+            self.wait_all(&FenceWait::Merge, out);
             return;
         } else {
             self.startup_list(cluster, setup, out);
@@ -109,9 +109,11 @@ impl Daemons {
         }
     }
 
-    fn wait_all(&mut self, what: &FenceWait) {
+    fn wait_all(&mut self, what: &FenceWait, out: &Out<'_>) {
         for node in self.nodes.values_mut().filter(|node| node.victim.needs_fencing()) {
             node.victim.waits_for = Some(what.clone());
+            // No actor could do anything meanwhile.
+            node.victim.deferred = node.victim.deferred.and(Some(out.now.mono));
         }
     }
 
@@ -146,7 +148,7 @@ impl Daemons {
             let have_it = self.members().filter(|(_, member)| !member.has_no_list);
             let members: Vec<NodeId> = have_it.map(|(id, _)| id).collect();
             let fail_time = out.now.mono;
-            self.needs_fencing(node, &members, &BTreeSet::new(), LeftReason::Startup, out);
+            self.needs_fencing_here(node, &members, LeftReason::Startup, out);
             // The agent must not take a fencing after our start for an old one, nor an old one for a new one.
             let heard = cluster.first_heard.unwrap_or(out.now.wall);
             self.set_fail_times(node, fail_time, WallSeconds(heard.0.saturating_sub(1)));
@@ -185,7 +187,11 @@ impl Daemons {
         if delay.is_some() {
             return Some(FenceWait::JoinDelay { until: delay });
         }
-        let actor = self.actor_for(node, out);
+        let mut actor = self.actor_for(node, out);
+        if self.deferral_end(node, setup).is_some_and(|end| end <= out.now.mono) {
+            self.take_over(node, out);
+            actor = self.actor_for(node, out);
+        }
         match actor {
             None => return Some(FenceWait::Operator),
             Some(actor) if actor != self.our_node => {
@@ -374,9 +380,12 @@ impl Daemons {
             .values()
             .filter(|node| node.victim.needs_fencing())
             .map(|node| node.victim.not_before);
+        let deferred = self.nodes.iter().filter(|(_, node)| node.victim.needs_fencing());
+        let deferred = deferred.filter_map(|(id, _)| self.deferral_end(*id, setup));
         let awaited = !self.fencing.startup.is_empty() || !self.no_victims();
         let delay = if awaited { self.delay_end(setup, now) } else { None };
-        agents.chain(waits.filter(|until| *until > now)).chain(delay).min()
+        let due = waits.chain(deferred).filter(|until| *until > now);
+        agents.chain(due).chain(delay).min()
     }
 }
 

@@ -4,8 +4,10 @@
 //! events and computes the same actor; FENCE_RESULT, ordered too, ends it everywhere at once. The work of the actor is in
 //! `fence_work`, what late joiners may believe in `fipu`.
 
+mod alone;
+
 use crate::effect::Moment;
-use crate::event::{LeaveReason, Token};
+use crate::event::Token;
 use crate::fence_work::Attempt;
 use crate::group::{Daemon, Daemons, Ended, LeftReason, Membership};
 use crate::merge::kick;
@@ -61,6 +63,8 @@ pub(crate) struct Victim {
     pub(crate) failures: u32,
     /// Our next attempt not before this time.
     pub(crate) not_before: Instant,
+    /// Since when its present actor is awaited; `None`: it is everybody's victim, and whoever is the actor knows of it.
+    pub(crate) deferred: Option<Instant>,
     /// What the fencing waits for here.
     pub(crate) waits_for: Option<FenceWait>,
     /// Why our last attempt began no agent: fence devices that cannot be used.
@@ -189,19 +193,6 @@ impl Daemons {
             actor.map_or(0, NodeId::get)
         ));
         out.moment(Moment::FenceNeeded { victim: node, actor });
-    }
-
-    /// A lockspace saw `node` fail, but its daemon had left the group in order (a daemon that gives its lockspaces up does
-    /// so): fence it all the same, by those who were in the lockspace.
-    pub(crate) fn demand_fencing(
-        &mut self,
-        node: NodeId,
-        lockspace_members: &[NodeId],
-        out: &mut Out<'_>,
-    ) {
-        self.node_mut(node).membership = Membership::Gone { ended: Ended::Failed };
-        let reason = LeftReason::Left(LeaveReason::ProcDown);
-        self.needs_fencing(node, lockspace_members, &BTreeSet::new(), reason, out);
     }
 
     /// This member knows of all fencing, and need not know of the nodes of our start-up list: we would wait for it in vain.
@@ -350,7 +341,9 @@ impl Daemons {
 
     /// An actor has failed: the next one's turn, or everybody's again.
     fn strike(&mut self, node: NodeId, actor: NodeId, setup: &Setup, out: &mut Out<'_>) {
+        let now = out.now.mono;
         let victim = &mut self.node_mut(node).victim;
+        victim.deferred = victim.deferred.and(Some(now));
         victim.actors.remove(&actor);
         if !victim.actors.is_empty() {
             return;

@@ -201,4 +201,5 @@ scripts! {
     release_with_recovery_outlasts_a_start_with_the_leaver
     release_with_recovery_is_announced_to_the_members
     silent_member_that_dies_leaves_the_protocol_to_the_others
+    startup_actor_that_does_nothing_is_awaited_for_a_while
 }
