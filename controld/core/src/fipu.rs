@@ -223,7 +223,8 @@ impl Daemons {
         let somebody_knows = self.members().any(|(_, node)| node.may_know && !node.says_unknown);
         let no_server =
             self.fencing.unknown && self.fencing.lost_witness && on_their_word && !somebody_knows;
-        let past = if heard_all { self.pasts.lost() } else { None };
+        let lost = if heard_all { self.pasts.lost() } else { None };
+        let past = self.pasts.overflow().or(lost);
         if !no_server && past.is_none() {
             return;
         }

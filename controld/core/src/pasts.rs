@@ -21,6 +21,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
+/// So many merges are remembered: a part without quorum that flaps more often makes up for what it was to be told.
+const MOST_MERGES: usize = 256;
+
 /// The pasts that we wait to be told, and ours that we have to tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Pasts {
@@ -38,6 +41,8 @@ pub(crate) struct Pasts {
     lacked_quorum: bool,
     /// The ring of the last merge of which nobody was left to tell: our start-up list is due instead.
     made_up: u64,
+    /// The last of more merges than we remember: the same is due.
+    overflow: Option<u64>,
 }
 
 /// The past of one that came.
@@ -74,12 +79,17 @@ struct RingChange {
 impl Pasts {
     /// Nothing may be outstanding of which we know nothing.
     pub(crate) fn are_told(&self) -> bool {
-        self.untold.is_empty()
+        self.untold.is_empty() && self.overflow.is_none()
     }
 
     /// Members whose past is not told.
     pub(crate) fn awaited(&self) -> BTreeSet<NodeId> {
         self.untold.iter().filter(|(_, past)| past.present).map(|((node, _), _)| *node).collect()
+    }
+
+    /// There were more merges than we remember: the ring of the last one.
+    pub(crate) fn overflow(&self) -> Option<u64> {
+        self.overflow
     }
 
     /// Whoever could tell of the first merge that is not told is gone. Who came later and may know of it too waits for the
@@ -97,7 +107,8 @@ impl Pasts {
 
     /// What nobody is left to tell is made up for otherwise.
     pub(crate) fn make_up_for_lost(&mut self) {
-        self.made_up = self.last_lost().map_or(self.made_up, |ring| self.made_up.max(ring));
+        let rings = self.last_lost().into_iter().chain(self.overflow.take());
+        self.made_up = rings.fold(self.made_up, u64::max);
         self.untold.retain(|_, past| past.present);
     }
 
@@ -152,6 +163,21 @@ impl Pasts {
         let untold = |(node, present)| ((node, ring), Untold { present, needed: false });
         self.untold.extend(arrived.into_iter().map(untold));
         self.ours.push(Past { ring, side, whole: None });
+        self.bound(ring, setup);
+    }
+
+    /// Of too many merges the last one is left: what we say of it says the same of those before to all who wait for a word of ours. Of
+    /// others who were with us then they hear themselves, or make up for it. What we were to be told ourselves is made up for.
+    fn bound(&mut self, ring: u64, setup: &Setup) {
+        if self.ours.len() <= MOST_MERGES {
+            return;
+        }
+        let doubtful = self.untold.values().any(|past| past.needed);
+        if doubtful || (self.lacked_quorum && !setup.two_node) {
+            self.overflow = Some(ring);
+        }
+        self.untold.clear();
+        self.ours.drain(..self.ours.len().saturating_sub(1));
     }
 
     /// It answers what a starting daemon asks (`fipu`) too. One who has been with us speaks for the same side as we, and not for

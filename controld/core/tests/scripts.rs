@@ -2,6 +2,7 @@
 //!
 //! The language is described in `runner/mod.rs`.
 
+mod flapping;
 mod interleavings;
 mod many;
 mod plock_log;

@@ -83,6 +83,10 @@ impl Run {
     }
 
     /// The state as clients see it.
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.core.snapshot()
     }
