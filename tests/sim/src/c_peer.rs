@@ -35,7 +35,7 @@ impl Brain for CPeer {
         let first_new = effects.len();
         self.0.step(now, event, effects);
         let new = effects.split_off(first_new);
-        effects.extend(new.into_iter().filter(|effect| !is_past(effect)));
+        effects.extend(new.into_iter().filter(|effect| !is_unknown_to_c(effect)));
         for effect in effects.iter_mut().skip(first_new) {
             if let Effect::Send { packet, .. } = effect {
                 without_extensions(&mut packet.message);
@@ -56,8 +56,12 @@ impl Brain for CPeer {
     }
 }
 
-fn is_past(effect: &Effect) -> bool {
-    matches!(effect, Effect::Send { packet, .. } if matches!(packet.message, Message::FencePast(_)))
+fn is_unknown_to_c(effect: &Effect) -> bool {
+    let unknown = |message: &Message| {
+        let released = matches!(message, Message::ReleaseRecover { .. } | Message::Withdraw { .. });
+        released || matches!(message, Message::FencePast(_))
+    };
+    matches!(effect, Effect::Send { packet, .. } if unknown(&packet.message))
 }
 
 /// The C daemon neither sends them nor looks at them.
@@ -67,6 +71,9 @@ fn without_extensions(message: &mut Message) {
         Message::Start(start) => start.flags &= !START_OWNERSHIP,
         Message::FenceResult(result) => result.ring = 0,
         Message::FenceClear(clear) => clear.ring = 0,
+        Message::ReleaseRecover { .. } | Message::Withdraw { .. } => {
+            *message = Message::Other { kind: 0, words: [0; 3], body: Vec::new() };
+        }
         _ => {}
     }
 }

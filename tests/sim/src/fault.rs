@@ -1,7 +1,7 @@
 //! What can be done to a cluster from outside.
 
 use std::fmt;
-use testbed::harness::{Ask, World, lockspace};
+use testbed::harness::{Ask, Ending, World, lockspace};
 use testbed::power::Behaviour;
 
 /// How long the sender of POSIX locks is awaited, milliseconds.
@@ -14,6 +14,10 @@ pub enum Fault {
     Join(u32, String),
     /// That user leaves.
     Leave(u32, String),
+    /// That user leaves, and leaves to the others what is to be recovered.
+    LeaveBehind(u32, String),
+    /// The gfs2 of this node withdraws, with a kernel whose release leaves this behind.
+    Withdraw(u32, String, Ending),
     /// Loss of power.
     Crash(u32),
     /// Two nodes lose power at once.
@@ -62,6 +66,18 @@ impl fmt::Display for Fault {
         match self {
             Self::Join(node, name) => write!(f, "a user of node {node} joins {name}"),
             Self::Leave(node, name) => write!(f, "a user of node {node} leaves {name}"),
+            Self::LeaveBehind(node, name) => {
+                write!(f, "a user of node {node} leaves {name}, to be recovered by the others")
+            }
+            Self::Withdraw(node, name, Ending::Clean) => {
+                write!(f, "the gfs2 of node {node} withdraws from {name}")
+            }
+            Self::Withdraw(node, name, Ending::Recover) => {
+                write!(
+                    f,
+                    "the gfs2 of node {node} withdraws from {name}, to be recovered by the others"
+                )
+            }
             Self::Crash(node) => write!(f, "node {node} loses power"),
             Self::CrashBoth(node, other) => write!(f, "nodes {node} and {other} lose power"),
             Self::Boot(node) => write!(f, "node {node} is switched on, if it is off"),
@@ -109,6 +125,8 @@ impl Fault {
         match self {
             Self::Join(node, name) => world.join(*node, name),
             Self::Leave(node, name) => world.leave(*node, name),
+            Self::LeaveBehind(node, name) => world.leave_behind(*node, name, Ending::Recover),
+            Self::Withdraw(node, name, ending) => world.withdraw(*node, name, *ending),
             Self::Crash(node) => world.crash(*node),
             Self::CrashBoth(node, other) => {
                 world.crash(*node);

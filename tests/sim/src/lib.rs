@@ -21,3 +21,4 @@ pub mod rate;
 pub mod scale;
 pub mod shrink;
 pub mod storm;
+mod withdraws;

@@ -72,6 +72,9 @@ struct Fixed {
     /// Hangs, flapping, loss in one direction and clocks that are set, or none; drawn if not given
     #[arg(long)]
     rare: Option<bool>,
+    /// gfs2 that withdraws and leaves that are to be recovered, or none; drawn if not given
+    #[arg(long)]
+    withdraws: Option<bool>,
     /// Faults at the moment at which they hurt most, instead of any at any time
     #[arg(long)]
     aimed: bool,
@@ -86,12 +89,12 @@ struct Fixed {
 
 impl Fixed {
     const fn shape(&self) -> Shape {
-        let Self { nodes, lockspaces, locks, rare, aimed, lies, .. } = *self;
+        let Self { nodes, lockspaces, locks, rare, withdraws, aimed, lies, .. } = *self;
         #[cfg(feature = "mutants")]
         let c_peers = self.c_peers;
         #[cfg(not(feature = "mutants"))]
         let c_peers = false;
-        Shape { nodes, lockspaces, locks, rare, aimed, lies, c_peers }
+        Shape { nodes, lockspaces, locks, rare, withdraws, aimed, lies, c_peers }
     }
 }
 

@@ -16,6 +16,8 @@ const C_SALT: u64 = 0x0c0c_0c0c_0c0c_0c0c;
 const RARE_SALT: u64 = 0x5241_5245_5241_5245;
 /// The same for faults that are aimed.
 const AIM_SALT: u64 = 0xa1a1_a1a1_a1a1_a1a1;
+/// The same for gfs2 that withdraws, and for what is left to be recovered.
+const WITHDRAW_SALT: u64 = 0x5749_5448_4452_4157;
 /// Requests for POSIX locks between two faults, at most.
 const ASKS: u64 = 6;
 /// Processes of each node, and files.
@@ -48,6 +50,8 @@ pub struct Shape {
     pub locks: Option<bool>,
     /// Rare faults too: hangs, flapping, loss in one direction, clocks that are set.
     pub rare: Option<bool>,
+    /// gfs2 withdraws, and users leave behind what is to be recovered.
+    pub withdraws: Option<bool>,
     /// Faults at the moment at which they hurt most.
     pub aimed: bool,
     /// Fence agents lie now and then.
@@ -152,6 +156,11 @@ impl Plan {
         if shape.locks.unwrap_or(locks) {
             plan.options.replicated = random.one_in(2);
             plan.draw_locks(&mut random);
+        }
+        let mut random = Random::new(seed ^ WITHDRAW_SALT);
+        let withdraws = random.one_in(4);
+        if shape.withdraws.unwrap_or(withdraws) {
+            plan.draw_withdraws(&mut random);
         }
         plan
     }

@@ -12,6 +12,7 @@ const SHAPE: Shape = Shape {
     lockspaces: None,
     locks: None,
     rare: None,
+    withdraws: None,
     aimed: false,
     lies: false,
     c_peers: false,

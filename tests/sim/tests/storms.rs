@@ -12,12 +12,16 @@ fn storms(seeds: std::ops::Range<u64>, shape: Shape) {
     }
 }
 
+/// Plans as they were before gfs2 withdrew in some of them.
+const BEFORE: Shape = Shape { withdraws: Some(false), rare: None, locks: None, ..PLAIN };
+
 /// Plans as they were before there were POSIX locks and rare faults.
 const PLAIN: Shape = Shape {
     nodes: None,
     lockspaces: None,
     locks: Some(false),
     rare: Some(false),
+    withdraws: Some(false),
     aimed: false,
     lies: false,
     c_peers: false,
@@ -68,7 +72,7 @@ fn seeds_that_broke_a_promise_once() {
 fn seeds_with_locks_and_rare_faults_that_broke_a_promise_once() {
     for seed in [880_000_000_001_515, 880_000_000_001_596, 880_000_000_015_972, 880_000_000_019_507]
     {
-        storms(seed..seed + 1, Shape::default());
+        storms(seed..seed + 1, BEFORE);
     }
 }
 
@@ -78,7 +82,7 @@ fn seeds_with_locks_and_rare_faults_that_broke_a_promise_once() {
 fn seeds_of_fencing_that_nobody_knew_of() {
     for seed in [991_000_000_009_445, 993_000_000_007_388, 993_000_000_042_146, 993_000_000_070_638]
     {
-        storms(seed..seed + 1, Shape::default());
+        storms(seed..seed + 1, BEFORE);
     }
 }
 
@@ -86,7 +90,7 @@ fn seeds_of_fencing_that_nobody_knew_of() {
 #[test]
 fn seeds_of_partitions_that_met() {
     for seed in [994_000_000_019_695, 997_000_000_098_134, 660_000_000_055_374] {
-        storms(seed..seed + 1, Shape::default());
+        storms(seed..seed + 1, BEFORE);
     }
 }
 
@@ -94,7 +98,7 @@ fn seeds_of_partitions_that_met() {
 #[test]
 fn two_nodes_that_began_apart_wait_for_an_operator() {
     const SEED: u64 = 991_000_000_051_869;
-    storms(SEED..SEED + 1, Shape::default());
+    storms(SEED..SEED + 1, BEFORE);
 }
 
 /// What the onlooker took for a broken promise: a START of an earlier membership whose sender has started in this one too, a
@@ -103,7 +107,7 @@ fn two_nodes_that_began_apart_wait_for_an_operator() {
 fn the_onlooker_keeps_lives_apart() {
     for seed in [991_000_000_007_432, 880_000_000_026_314, 993_000_000_028_313, 995_000_000_012_205]
     {
-        storms(seed..seed + 1, Shape::default());
+        storms(seed..seed + 1, BEFORE);
     }
 }
 
@@ -154,7 +158,7 @@ fn the_onlooker_knows_who_could_know_what() {
 #[test]
 fn half_a_transfer_gives_up_nothing() {
     for seed in [1609, 1671] {
-        storms(seed..seed + 1, Shape { aimed: true, ..Shape::default() });
+        storms(seed..seed + 1, Shape { aimed: true, ..BEFORE });
     }
 }
 
@@ -163,7 +167,7 @@ fn half_a_transfer_gives_up_nothing() {
 #[test]
 fn who_has_run_is_fenced_though_its_daemon_was_never_heard() {
     for seed in [2455, 4303, 6086] {
-        storms(seed..seed + 1, Shape { aimed: true, ..Shape::default() });
+        storms(seed..seed + 1, Shape { aimed: true, ..BEFORE });
     }
 }
 
@@ -171,8 +175,70 @@ fn who_has_run_is_fenced_though_its_daemon_was_never_heard() {
 #[test]
 fn who_knows_of_all_fencing_is_no_actor_of_a_startup_list() {
     for seed in [38, 880_000_000_002_242, 880_000_000_011_142] {
-        storms(seed..seed + 1, Shape { aimed: true, ..Shape::default() });
+        storms(seed..seed + 1, Shape { aimed: true, ..BEFORE });
     }
+}
+
+/// A withdraw while another daemon starts, and while one that merged is to be removed; a START from before the withdraw; RELEASE_RECOVER
+/// while a start is pending.
+#[test]
+fn seeds_of_withdraws_that_broke_a_promise_once() {
+    let shape = Shape { withdraws: Some(true), ..Shape::default() };
+    for seed in [42_000_000_000_020, 42_000_000_000_170, 42_000_000_000_076, 42_000_000_000_067] {
+        storms(seed..seed + 1, shape);
+    }
+}
+
+/// What the onlooker once took for a broken promise of a lockspace that is being released: it replays nothing, goes on with nothing, and
+/// holds no slot; and a kernel before 6.18 that withdraws alone has nobody to replay its journal.
+#[test]
+fn the_onlooker_knows_what_is_released() {
+    let shape = Shape { withdraws: Some(true), ..Shape::default() };
+    for seed in [
+        42_000_000_001_604,
+        42_000_000_003_248,
+        42_000_000_005_139,
+        42_000_000_017_415,
+        42_000_000_047_851,
+    ] {
+        storms(seed..seed + 1, shape);
+    }
+    // Of two that were said to be fenced, one has begun since: the other cannot know it.
+    const SEED: u64 = 45_000_000_005_957;
+    storms(SEED..SEED + 1, Shape { lies: true, ..shape });
+}
+
+/// The actor for a node of a start-up list knows of no victim, or has failed before we came to the same.
+#[test]
+fn an_actor_that_does_nothing_is_not_awaited_for_ever() {
+    for seed in [880_000_000_010_347, 880_000_000_011_463] {
+        storms(seed..seed + 1, Shape { aimed: true, ..BEFORE });
+    }
+    let shape = Shape { aimed: true, withdraws: Some(true), ..Shape::default() };
+    for seed in [43_000_000_000_275, 43_000_000_000_305] {
+        storms(seed..seed + 1, shape);
+    }
+}
+
+/// The one that had not said what it can run is gone: the other, which only starts, has to propose.
+#[test]
+fn whoever_is_left_proposes_a_protocol() {
+    const SEED: u64 = 43_000_000_000_572;
+    let shape = Shape { aimed: true, withdraws: Some(true), ..Shape::default() };
+    storms(SEED..SEED + 1, shape);
+}
+
+/// Harm that C daemons do, and lives that left before their first start and joined anew.
+#[cfg(feature = "mutants")]
+#[test]
+fn the_onlooker_knows_the_harm_of_c_daemons() {
+    let shape = Shape { c_peers: true, ..BEFORE };
+    for seed in [1_014_322, 1_020_185, 1_020_528] {
+        assert_eq!(run_seed(seed, shape).broken, None, "seed {seed}");
+    }
+    const SEED: u64 = 44_000_000_000_050;
+    let shape = Shape { withdraws: Some(true), ..shape };
+    assert_eq!(run_seed(SEED, shape).broken, None);
 }
 
 #[test]

@@ -105,7 +105,7 @@ impl World {
         if let (Some(Outgoing::Leave), Group::Lockspace(name)) = (ordered, group) {
             let lockspace = self.nodes.get(&id).and_then(|host| host.kernel.lockspace(name));
             if let Some(instance) = lockspace.map(|lockspace| lockspace.instance) {
-                self.left_clean(instance);
+                self.left_in_order(instance);
             }
         }
     }
@@ -119,9 +119,13 @@ impl World {
         }
     }
 
-    pub(super) fn left_clean(&mut self, instance: u64) {
-        if let Some(life) = self.instances.get_mut(&instance) {
-            life.fate = Fate::Clean;
+    pub(super) fn left_in_order(&mut self, instance: u64) {
+        let unclean = self.disk.unclean.contains(&instance);
+        let Some(life) = self.instances.get_mut(&instance) else { return };
+        life.fate = if unclean { Fate::Unclean } else { Fate::Clean };
+        // A C daemon does not tell its peers.
+        if unclean && self.foreign.contains(&life.node) {
+            self.disk.estranged.insert(instance);
         }
     }
 

@@ -215,7 +215,7 @@ impl World {
                 self.wants.contains(&(*id, name.clone()))
                     && self.nodes.get(id).is_some_and(|host| host.kernel.lockspace(name).is_none())
             }
-            Action::Release(id, name) => self.leaving.contains(&(*id, name.clone())),
+            Action::Release(id, name) => self.leaving.contains_key(&(*id, name.clone())),
         }
     }
 

@@ -2,11 +2,12 @@
 //!
 //! Each life of a lockspace that goes on may write any block, and has a journal. The journal is clean when its node has
 //! left in order, and when it has been replayed: by those whose kernel called `recover_slot`, or by the first ones that mount.
-//! Nobody goes on while the journal of one that is gone is not replayed, so that no replay comes after a survivor's writes;
+//! One that withdraws and one that asks for it leave their journal to the peers. Nobody goes on while the journal of one that is gone is not replayed, so that no replay comes after a survivor's writes;
 //! nobody replays that of a node which may still write; no two go on that do not know each other.
 
 use super::World;
 use super::node::Fate;
+use super::release::Withdrawal;
 use crate::kernel::{Lockspace, Removed, Run};
 use dlm_core::types::{LockspaceName, NodeId, Slot};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,12 +16,16 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Disk {
     /// Lives with a journal that may have something in it.
-    dirty: BTreeMap<u64, LockspaceName>,
+    pub(super) dirty: BTreeMap<u64, LockspaceName>,
+    /// Lives that withdraw, or have.
+    pub(super) withdrawn: BTreeMap<u64, Withdrawal>,
+    /// Lives whose journal is left to the peers when they leave.
+    pub(super) unclean: BTreeSet<u64>,
     /// The recovery with which each life went on first.
     begun: BTreeMap<u64, u64>,
     /// Lives that have gone on beside one that was said to be fenced, or that a C daemon did not wait for: it does not know
     /// them, and will replay nothing of theirs. And those that a C daemon has kept from being replayed.
-    estranged: BTreeSet<u64>,
+    pub(super) estranged: BTreeSet<u64>,
     /// The lives that have gone on with each one as a member: one of them has to replay its journal. Kept where there are C daemons.
     known_by: BTreeMap<u64, BTreeSet<u64>>,
 }
@@ -28,6 +33,9 @@ pub(super) struct Disk {
 impl World {
     /// The kernel of `id` has called `recover_slot` for a member.
     pub(super) fn replay_slot(&mut self, id: NodeId, name: &LockspaceName, gone: &Removed) {
+        if self.is_idle(id, name) {
+            return;
+        }
         let other = self.nodes.iter().filter(|(user, host)| host.powered && **user != gone.node);
         let mut used = other.filter_map(|(user, host)| {
             let lockspace = host.kernel.lockspace(name)?;
@@ -48,6 +56,13 @@ impl World {
         self.replay(id, name, gone.instance);
     }
 
+    /// The file system of `id` has been unmounted, or withdraws: it neither replays nor goes on (DFL_UNMOUNT and gfs2_withdrawing in
+    /// fs/gfs2/lock_dlm.c).
+    fn is_idle(&self, id: NodeId, name: &LockspaceName) -> bool {
+        let space = self.nodes.get(&id).and_then(|host| host.kernel.lockspace(name));
+        space.is_some_and(|l| l.releasing || self.disk.withdrawn.contains_key(&l.instance))
+    }
+
     fn replay(&mut self, id: NodeId, name: &LockspaceName, life: u64) {
         let ours = self.life_of(id, name).unwrap_or(life);
         let Some(instance) = self.instances.get(&life) else { return };
@@ -65,7 +80,7 @@ impl World {
     /// The file system of `id` goes on.
     pub(super) fn unblocked(&mut self, id: NodeId, name: &LockspaceName, recovery: u64) {
         let lockspace = self.nodes.get(&id).and_then(|host| host.kernel.lockspace(name));
-        let Some(lockspace) = lockspace else { return };
+        let Some(lockspace) = lockspace.filter(|_| !self.is_idle(id, name)) else { return };
         let ours = lockspace.instance;
         let members: Vec<u64> =
             lockspace.members.values().map(|member| member.instance).chain([ours]).collect();
@@ -123,8 +138,9 @@ impl World {
         self.nodes.iter().filter(|(_, host)| host.powered).filter_map(move |(id, host)| {
             let lockspace = host.kernel.lockspace(name)?;
             let open = self.instances.get(&lockspace.instance)?.fate == Fate::Open;
+            let answered = self.disk.withdrawn.get(&lockspace.instance).is_some_and(|w| w.answered);
             let writes = lockspace.run == Run::Running && !lockspace.recovering && open;
-            (writes && !lockspace.releasing).then_some((*id, lockspace))
+            (writes && !lockspace.releasing && !answered).then_some((*id, lockspace))
         })
     }
 

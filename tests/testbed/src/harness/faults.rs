@@ -22,15 +22,6 @@ impl World {
         self.agenda.add(self.now, Action::Create(node(number), lockspace(name)));
     }
 
-    /// The user leaves (unmounts), as soon as its creation is complete.
-    pub fn leave(&mut self, number: u32, name: &str) {
-        self.tell(|| format!("USER {number} leaves {name}"));
-        let wish = (node(number), lockspace(name));
-        self.wants.remove(&wish);
-        self.leaving.insert(wish);
-        self.agenda.add(self.now, Action::Release(node(number), lockspace(name)));
-    }
-
     pub(super) fn try_create(&mut self, id: NodeId, name: &LockspaceName) {
         let Some(epoch) = self.epoch(id) else { return };
         if !self.wants.contains(&(id, name.clone())) {
@@ -47,20 +38,7 @@ impl World {
         self.uevent(id, epoch, Event::Online { lockspace: name.clone() });
     }
 
-    pub(super) fn try_release(&mut self, id: NodeId, name: &LockspaceName) {
-        let wish = (id, name.clone());
-        let Some(epoch) = self.epoch(id) else { return };
-        if !self.leaving.contains(&wish) {
-            return;
-        }
-        if self.nodes.get_mut(&id).is_some_and(|host| host.kernel.release(name)) {
-            self.leaving.remove(&wish);
-            self.processes_gone(id, Some(name));
-            self.uevent(id, epoch, Event::Offline { lockspace: name.clone(), release_recover: 0 });
-        }
-    }
-
-    fn uevent(&mut self, id: NodeId, epoch: Epoch, event: Event) {
+    pub(super) fn uevent(&mut self, id: NodeId, epoch: Epoch, event: Event) {
         let at = self.now + self.hop();
         self.agenda.add_in_order(Fifo::Uevents(id), at, Action::Local { node: id, epoch, event });
     }
@@ -119,7 +97,7 @@ impl World {
 
     fn forget_wishes(&mut self, id: NodeId) {
         self.wants.retain(|(node, _)| *node != id);
-        self.leaving.retain(|(node, _)| *node != id);
+        self.leaving.retain(|(node, _), _| *node != id);
     }
 
     /// After the token timeout each component forms its ring.

@@ -12,15 +12,13 @@ impl World {
     /// The leave of this node's lockspace has been ordered.
     pub(super) fn has_left(&self, id: NodeId, name: &LockspaceName) -> bool {
         let life = self.life_of(id, name).and_then(|life| self.instances.get(&life));
-        life.is_some_and(|life| life.fate == Fate::Clean)
+        life.is_some_and(|life| life.fate.is_left())
     }
 
     /// From what this daemon has been shown it can tell that a node which runs the lockspace is to be waited for.
     pub(super) fn can_know(&self, id: NodeId, group: &Group, node: NodeId) -> bool {
         let Some(daemon) = self.daemon(id) else { return false };
-        let boot = self.nodes.get(&node).map_or(0, |host| host.boot);
-        let ever =
-            |group| daemon.view(group).is_some_and(|view: &View| view.ever.contains(&(node, boot)));
+        let ever = |group| self.has_seen(id, group, node);
         // A daemon that dies leaves one group after the other. Who joins the lockspace after it has left that, and
         // still sees it in the daemon group, cannot know.
         let daemons = daemon.view(&Group::Daemon).map(|view| &view.members);
@@ -38,6 +36,20 @@ impl World {
         }
         // With start-up fencing, nobody is left out who has never been seen. Without, it is left to those who have seen it.
         self.fixed.startup_fencing.is_on() || daemon.views.keys().any(ever)
+    }
+
+    /// It has been shown the present life of `node` in this group.
+    fn has_seen(&self, id: NodeId, group: &Group, node: NodeId) -> bool {
+        let boot = self.nodes.get(&node).map_or(0, |host| host.boot);
+        let view: Option<&View> = self.daemon(id).and_then(|daemon| daemon.view(group));
+        view.is_some_and(|view| view.ever.contains(&(node, boot)))
+    }
+
+    /// The others went on without `id`, as it was said to be fenced: whoever has come to them since, it cannot know.
+    pub(super) fn began_without(&self, id: NodeId, name: &LockspaceName, node: NodeId) -> bool {
+        let lied = self.life_of(id, name).is_some_and(|life| self.is_lied_about(life));
+        let groups = self.daemon(id).into_iter().flat_map(|daemon| daemon.views.keys());
+        lied && !groups.into_iter().any(|group| self.has_seen(id, group, node))
     }
 
     /// Without start-up fencing a cluster that begins anew knows nothing of a node that runs on from before: by choice. Nor can
@@ -137,7 +149,10 @@ impl World {
         let alive = self.running_outside(name, members).into_iter();
         let lied: Vec<NodeId> =
             alive.filter(|(_, life)| self.is_lied_about(*life)).map(|(node, _)| node).collect();
-        for node in lied {
+        let outside = self.running_outside(name, members).into_iter().map(|(node, _)| node);
+        let unknown: Vec<NodeId> =
+            outside.filter(|node| self.began_without(id, name, *node)).collect();
+        for node in lied.into_iter().chain(unknown) {
             self.harmed(format!("{id} sends START of {name}, which runs on {node}"));
         }
     }

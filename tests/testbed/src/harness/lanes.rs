@@ -19,7 +19,10 @@ impl World {
         let boot = host.boot;
         let Some(daemon) = host.daemon.as_mut() else { return };
         let epoch = daemon.epoch;
-        if let Some(other) = daemon.busy.insert(lane.clone(), token) {
+        // An answer has no place in the lane's order: it waits for nothing, and changes nothing there.
+        let answers = matches!(write, KernelWrite::AckWithdraw { .. });
+        let other = if answers { None } else { daemon.busy.insert(lane.clone(), token) };
+        if let Some(other) = other {
             self.broken_by(id, format!("{id}: {write:?} while {other:?} is under way in {lane:?}"));
             return;
         }
@@ -40,15 +43,20 @@ impl World {
                 let tried = name.clone().and_then(|name| self.failed_starts.remove(&(id, name)));
                 match (tried, &name) {
                     (Some((before, lives)), _) if before == *start => instances = lives,
-                    (_, Some(name)) => instances = self.check_decision(id, name, start),
+                    (_, Some(name)) => {
+                        instances = self.check_decision(id, name, start);
+                        self.check_none_withdrawn(id, name, start, &instances);
+                    }
                     (_, None) => {}
                 }
             }
             KernelWrite::AddComm { .. }
             | KernelWrite::RemoveComm { .. }
             | KernelWrite::EventDone { .. }
-            | KernelWrite::Release { stop: false }
-            | KernelWrite::AckWithdraw { .. } => {}
+            | KernelWrite::Release { stop: false } => {}
+            KernelWrite::AckWithdraw { .. } => {
+                name.iter().for_each(|name| self.check_withdraw_answer(id, name));
+            }
         }
         self.tell_callbacks(id);
         let write = Box::new(Write { token, lane, write, instances });
@@ -71,7 +79,8 @@ impl World {
         if !ours && write != KernelWrite::Stop {
             return;
         }
-        let fails = ours && self.write_fails(id, &lane);
+        let answers = matches!(write, KernelWrite::AckWithdraw { .. });
+        let fails = ours && !answers && self.write_fails(id, &lane);
         let result = match (write, name) {
             (KernelWrite::Start(start), Some(name)) if fails => {
                 self.failed_starts.insert((id, name), (start, instances));
@@ -105,17 +114,22 @@ impl World {
                 self.end_lockspace(id, &name, |kernel| kernel.end_release(&name));
                 Ok(())
             }
-            (KernelWrite::AckWithdraw { .. }, _) => Ok(()),
+            (KernelWrite::AckWithdraw { .. }, Some(name)) => {
+                self.withdraw_answered(id, &name);
+                Ok(())
+            }
             (write, None) => Err(format!("{write:?} needs a lockspace's lane")),
         };
         self.tell_callbacks(id);
         if ours {
-            if let Some(daemon) = self.daemon_mut(id) {
+            if let Some(daemon) = self.daemon_mut(id).filter(|_| !answers) {
                 daemon.busy.remove(&lane);
             }
             self.local(id, Event::KernelDone { token, result });
         }
-        self.begin_recoveries();
+        if let Some(name) = lockspace_of(&lane) {
+            self.begin_recoveries_of(&name);
+        }
     }
 
     /// This write is one of those that fail. None fails so often that the daemon must give it up.
@@ -185,7 +199,7 @@ impl World {
         if change(&mut host.kernel) {
             self.tell(|| format!("{id} kernel: {name} is gone"));
             if let Some(instance) = instance {
-                self.left_clean(instance);
+                self.left_in_order(instance);
             }
             self.retry_wishes(id);
         }

@@ -18,7 +18,9 @@ mod looks;
 mod node;
 mod promises;
 mod recovery;
+mod release;
 mod setup;
+mod started;
 mod story;
 mod time;
 
@@ -39,6 +41,7 @@ pub use agenda::Pace;
 pub use brain::{Brain, MakeBrain};
 pub use choices::Choice;
 pub use locks::{Ask, Want};
+pub use release::Ending;
 pub use setup::default_fixed;
 
 /// Wall clock at the beginning of every world, seconds since 1970.
@@ -72,7 +75,7 @@ pub struct World {
     instances: BTreeMap<u64, Instance>,
     started_sets: BTreeMap<ConfigId, BTreeSet<NodeId>>,
     wants: BTreeSet<(NodeId, LockspaceName)>,
-    leaving: BTreeSet<(NodeId, LockspaceName)>,
+    leaving: BTreeMap<(NodeId, LockspaceName), Ending>,
     /// Who has files open.
     processes: BTreeMap<locks::Whose, locks::Process>,
     last_owner: u64,
@@ -169,7 +172,7 @@ impl World {
             instances: BTreeMap::new(),
             started_sets: BTreeMap::new(),
             wants: BTreeSet::new(),
-            leaving: BTreeSet::new(),
+            leaving: BTreeMap::new(),
             processes: BTreeMap::new(),
             last_owner: 0,
             foreign: BTreeSet::new(),

@@ -88,6 +88,15 @@ pub(super) enum Fate {
     Open,
     /// It left in order: its leave was ordered.
     Clean,
+    /// It left in order, and its journal is not clean: its peers have to replay it.
+    Unclean,
     /// Its node lost power.
     Dead,
+}
+
+impl Fate {
+    /// Its leave was ordered.
+    pub(super) const fn is_left(self) -> bool {
+        matches!(self, Self::Clean | Self::Unclean)
+    }
 }

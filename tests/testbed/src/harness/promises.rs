@@ -3,9 +3,9 @@
 //! knowledge, so that a daemon's mistake cannot hide behind its view.
 
 use super::World;
-use super::node::{Fate, SeenStart, View};
+use super::node::{SeenStart, View};
 use crate::bus::{Arrival, ConfigId};
-use crate::kernel::{Run, SlotTable, StartReport};
+use crate::kernel::{Run, SlotTable};
 use dlm_core::effect::KernelStart;
 use dlm_core::event::{Confchg, Event, JoinReason, LeaveReason};
 use dlm_core::message::{Message, Packet, START_NACK, Start};
@@ -184,7 +184,9 @@ impl World {
                 .is_some_and(|(config, members)| *config > view.config && members.contains(&id))
         };
         let alive = self.still_alive(name, &view.members).into_iter();
-        let known = alive.filter(|node| self.can_know(id, group, *node) && !ahead(node));
+        let known = alive.filter(|node| {
+            self.can_know(id, group, *node) && !ahead(node) && !self.began_without(id, name, *node)
+        });
         wrong.extend(known.map(|node| format!("node {node} has run it, is on and has not left")));
         wrong
     }
@@ -250,58 +252,6 @@ impl World {
         view.starts.into_iter().map(|(node, seen)| (node, seen.instance)).collect()
     }
 
-    /// After `control 1`: configfs is right (promise 3), failures and leaves were told apart (promise 8).
-    pub(super) fn check_started(
-        &mut self,
-        id: NodeId,
-        name: &LockspaceName,
-        start: &KernelStart,
-        report: &StartReport,
-    ) {
-        let members: BTreeSet<NodeId> = start.members.iter().map(|(node, _)| *node).collect();
-        let space = self.nodes.get(&id).map(|host| host.kernel.space_members(name));
-        if space.as_ref() != Some(&members) {
-            self.broken_by(
-                id,
-                format!("promise 3: {id}: configfs has {space:?}, {name} wants {members:?}"),
-            );
-        }
-        for node in &report.forgotten {
-            self.broken_by(id, format!("promise 8: {id}: {node} is not renewed in {name}"));
-        }
-        for gone in report.removed.iter().filter(|gone| gone.recovered) {
-            self.replay_slot(id, name, gone);
-        }
-        for gone in &report.removed {
-            let Some(life) = self.instances.get(&gone.instance) else { continue };
-            let host = self.nodes.get(&life.node);
-            let stayed = host.is_some_and(|h| h.powered && h.boot == life.boot)
-                && self.bus.reachable(id).contains(&life.node);
-            let clean = life.fate == Fate::Clean;
-            // What was seen to fail before it left, as when its leave comes after a partition, is recovered.
-            let group = Self::group(name);
-            let view = self.daemon(id).and_then(|daemon| daemon.view(&group));
-            let failed = view.is_some_and(|view| view.failed_lives.contains(&gone.instance));
-            let stayed = stayed && !failed && !self.away.contains(&(id, life.node));
-            if !clean && !gone.recovered {
-                let node = gone.node;
-                self.broken_by(
-                    id,
-                    format!("promise 8: {id}: no recover_slot for failed {node} in {name}"),
-                );
-            } else if clean && gone.recovered && stayed && !gone.asked {
-                let node = gone.node;
-                self.broken_by(
-                    id,
-                    format!("promise 8: {id}: recover_slot for {node}, which left {name}"),
-                );
-            }
-        }
-        for node in members {
-            self.away.remove(&(id, node));
-        }
-    }
-
     /// Promise 4.
     pub(super) fn check_slots(
         &mut self,
@@ -327,11 +277,12 @@ impl World {
             let lockspace = host.kernel.lockspace(name).filter(|l| l.run == Run::Running)?;
             // Who left in order has no users any more, however long its kernel takes to hear of it.
             let life = self.instances.get(&lockspace.instance)?;
-            if life.fate == Fate::Clean || self.divided.contains(name) {
+            if life.fate.is_left() || self.divided.contains(name) {
                 return None;
             }
             let lied = self.is_lied_about(lockspace.instance);
-            let holder = held.get(&lockspace.slot?)?;
+            let holder =
+                held.get(&lockspace.slot?).filter(|holder| !self.has_left(**holder, name))?;
             let what = format!("promise 4: {id} and {holder} hold {:?} in {name}", lockspace.slot);
             Some((what, lied))
         };

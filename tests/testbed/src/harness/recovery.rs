@@ -27,6 +27,14 @@ impl World {
         }
     }
 
+    /// The same of one lockspace.
+    pub(super) fn begin_recoveries_of(&mut self, name: &LockspaceName) {
+        let waiting: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for id in waiting {
+            self.begin_recovery(id, name);
+        }
+    }
+
     fn kernel_lockspace(&self, id: NodeId, name: &LockspaceName) -> Option<&Lockspace> {
         self.nodes.get(&id).filter(|host| host.powered)?.kernel.lockspace(name)
     }
