@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use dlm_sim::campaign::{Campaign, Tally, brains, command, name_seed_in_panics, tell_failure};
 use dlm_sim::plan::{Plan, Shape};
 use dlm_sim::rate::recoveries_a_second;
-use dlm_sim::scale::{Peers, measure, table};
+use dlm_sim::scale::{Peers, Row, measure, table};
 use dlm_sim::storm::{Story, run};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -210,7 +210,9 @@ fn scale(nodes: &[u32], lockspaces: &[u32]) -> anyhow::Result<ExitCode> {
         rows.push(row);
     }
     print!("{}", table(&rows));
-    Ok(ExitCode::SUCCESS)
+    let wrong: Vec<String> = rows.iter().filter_map(Row::beside_formula).collect();
+    wrong.iter().for_each(|what| eprintln!("{what}"));
+    Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// From the clock: it only has to be another one each time.
