@@ -66,7 +66,7 @@ pub use peer::Access;
 pub use plock_log::PlockLog;
 pub use plocks::plocks_text;
 pub use queries::{Sources, clock, serve_queries, start_query_thread};
-pub use request::fuzz_request;
+pub use request::{fuzz_answers, fuzz_request};
 
 /// What the query socket shows. The driver makes a new one when it is asked, and says of the last one as soon as it is out of
 /// date: before it replies to a command, so that a query sent after the reply sees what the command did.

@@ -1,8 +1,8 @@
 //! Bytes of a request become a typed one, here and nowhere else (spec/control-socket.md sections 2 and 3).
 
-use super::answer;
-use super::{Published, queries::Clocked};
-use dlm_core::types::NodeId;
+use super::{Published, answer, queries::Clocked, state};
+use dlm_core::snapshot::Snapshot;
+use dlm_core::types::{Instant, NodeId};
 use dlmcontrol::proto::{self, Header, HeaderError, NAME_LEN, NodeList, TEXT_LEN, errno};
 use zerocopy::FromBytes as _;
 
@@ -244,4 +244,27 @@ pub fn fuzz_request(bytes: &[u8]) {
         let payload = payload.get(..length).unwrap_or(payload);
         drop(Order::parse(&head, payload));
     }
+}
+
+/// Whatever can be asked, answered from the state of a core that was told anything: must not panic, nor answer a C program
+/// with more than that has room for.
+pub fn fuzz_answers(snapshot: Snapshot, taken: Instant) {
+    let published = &Published { snapshot, taken, ..Published::default() };
+    let names = published.snapshot.lockspaces.iter().map(|lockspace| lockspace.name.as_bytes());
+    for name in names.chain([&b""[..]]) {
+        let mut padded = [0; NAME_LEN];
+        padded.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+        for command in proto::Command::ALL {
+            for (data, option) in [(0, 1), (1, 2), (4, 3), (i32::MAX, 4), (-1, 1)] {
+                let header = Header { name: padded, data, option, ..Header::new(command) };
+                let Some(query) = Query::parse(&header) else { continue };
+                let state = Clocked { published, monotime: 0 };
+                let length = answer::state(&query, &state).map_or(0, |answer| answer.len());
+                debug_assert!(length <= HEADER_BYTES.saturating_add(proto::DUMP_MAX), "{query:?}");
+            }
+        }
+    }
+    let time = dlmcontrol::state::Time::default();
+    let document = state::state(published, time, time);
+    debug_assert!(answer::document(proto::Command::State, &document).is_some());
 }

@@ -5,7 +5,7 @@
 //! START only while its own kernel is stopped; a kernel started only with members whose START has come and that are in
 //! the group; nothing after its own end; messages that can be read again.
 
-use controld::wire;
+use controld::{control, wire};
 use dlm_core::Core;
 use dlm_core::effect::{Effect, KernelStart, KernelWrite, Lane};
 use dlm_core::event::{AgentOutcome, Confchg, Event, JoinReason, LeaveReason, Token};
@@ -35,7 +35,13 @@ const SPIN: u32 = 100;
 /// # Panics
 /// When the core does what it must never do.
 pub fn fuzz_core(bytes: &[u8]) {
-    std::hint::black_box(played(bytes, None).core.snapshot());
+    let run = played(bytes, None);
+    let (snapshot, taken) = (run.core.snapshot(), run.now().mono);
+    for lockspace in &snapshot.lockspaces {
+        let text = run.core.plocks(&lockspace.name).map(|locks| control::plocks_text(locks, 0));
+        std::hint::black_box(text);
+    }
+    control::fuzz_answers(snapshot, taken);
 }
 
 /// So many times the script has a lockspace started.
