@@ -98,6 +98,14 @@ impl Results {
         }
     }
 
+    /// The process of a waiting lock is gone. That says nothing of anybody's locks, so it is held back by nothing: there may be
+    /// a new one to be killed all the time.
+    pub(super) fn gone(&mut self, asked: &Asked, out: &mut Out<'_>) {
+        let result = PlockInfo { result: -EINTR, ..asked.info };
+        self.meters.answered(asked.since, &result, out.now.mono);
+        out.push(Effect::PlockResult(result));
+    }
+
     /// A waiting lock of ours is granted.
     pub(super) fn granted(&mut self, info: PlockInfo, out: &mut Out<'_>) {
         self.meters.granted(&info, out.now.mono);

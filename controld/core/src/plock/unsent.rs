@@ -3,7 +3,6 @@
 //! lockspace's members change; where ownership is yielded, until a barrier that may not come.
 
 use crate::out::Out;
-use crate::plock::errno::EINTR;
 use crate::plock::resource::Lock;
 use crate::plock::resources::Owner;
 use crate::plock::results::Asked;
@@ -50,7 +49,7 @@ impl Plocks {
         *unsent = rest;
         let asked = unsent.iter().any(same);
         for waiter in &ended {
-            self.results.finish(waiter, -EINTR, out);
+            self.results.gone(waiter, out);
         }
         let entry = self.resources.get_mut(close.number);
         asked

@@ -163,6 +163,7 @@ scripts! {
     defect_05_nothing_of_an_aborted_transfer_is_left
     plock_close_ends_what_is_held
     plock_close_ends_what_waits_for_a_barrier
+    plock_killed_processes_are_let_go_while_results_are_held
     plock_close_ends_what_is_held_back
     plock_purge_grants_nothing_of_a_resource_that_is_handed_over
     plock_sync_is_believed_of_the_owner_alone
