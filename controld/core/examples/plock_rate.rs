@@ -1,7 +1,8 @@
 //! How many requests a second one resource decides while it holds many locks, on one core; and the plain lists of the
 //! rules for comparison, with fewer locks. Each figure is the median of some rounds.
 //!
-//! `cargo run --release -p dlm-core --example plock_rate`
+//! `cargo run --release -p dlm-core --example plock_rate`; with `-- --least 100000` it fails where locks, unlocks or tests are
+//! fewer a second.
 
 #[path = "../tests/plock/naive.rs"]
 #[expect(dead_code, reason = "not all of its calls are measured")]
@@ -11,6 +12,7 @@ use dlm_core::plock::{Answer, Lock, Mode, Op, PlockInfo, RANGE_END, Resource};
 use dlm_core::types::{GlobalId, NodeId};
 use naive::Naive;
 use std::hint::black_box;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 7;
@@ -110,8 +112,15 @@ fn resident() -> u64 {
     pages.unwrap_or(0) * 4096
 }
 
-/// Bytes of memory for each lock, too: meaningful in a young process only.
-fn measure<T: Calls>(name: &str, locks: u64, count: u64) -> u64 {
+/// What was measured.
+struct Figures {
+    /// Bytes of memory for each lock: meaningful in a young process only.
+    bytes: u64,
+    /// Of locks, unlocks and tests that which is done least often in a second.
+    least: f64,
+}
+
+fn measure<T: Calls>(name: &str, locks: u64, count: u64) -> Figures {
     let before = resident();
     let mut resource = T::default();
     for place in places(locks, 0, locks) {
@@ -147,11 +156,27 @@ fn measure<T: Calls>(name: &str, locks: u64, count: u64) -> u64 {
             }
         }));
     }
-    for (what, figures) in
-        [("lock", lock), ("unlock", unlock), ("test", test), ("refused, whole file", refused)]
-    {
-        println!("{:>12.0} a second  {what}", median(figures));
+    let mut least = f64::INFINITY;
+    for (what, figures) in [("lock", lock), ("unlock", unlock), ("test", test)] {
+        let figure = median(figures);
+        least = least.min(figure);
+        println!("{figure:>12.0} a second  {what}");
     }
+    println!("{:>12.0} a second  refused, whole file", median(refused));
+    Figures { bytes, least }
+}
+
+/// Bytes of memory for each of many files that have one lock.
+fn small_files(files: u64) -> u64 {
+    let before = resident();
+    let mut all: Vec<Resource> = Vec::new();
+    for place in 0..files {
+        let mut resource = Resource::default();
+        assert_eq!(resource.lock(&request(place)), Answer::Granted);
+        all.push(resource);
+    }
+    let bytes = resident().saturating_sub(before) / files;
+    assert!(black_box(all).iter().all(|resource| !resource.is_empty()));
     bytes
 }
 
@@ -182,12 +207,25 @@ fn queue<T: Calls>(name: &str, waiters: u64) {
     );
 }
 
-fn main() {
+/// The number behind `--least`.
+fn wanted() -> f64 {
+    let mut words = std::env::args().skip_while(|word| word != "--least");
+    words.nth(1).map_or(0.0, |number| number.parse().expect("a number"))
+}
+
+fn main() -> ExitCode {
     let entry = size_of::<Lock>();
     println!("a lock is {entry} bytes, a waiter {} bytes, without index", size_of::<PlockInfo>());
-    let bytes = measure::<Resource>("core", 100_000, 50_000);
+    let Figures { bytes, least } = measure::<Resource>("core", 100_000, 50_000);
     println!("{bytes:>12} bytes of memory a lock");
+    println!("{:>12} bytes of memory a file with one lock", small_files(100_000));
+    if wanted() > 0.0 {
+        let enough = wanted() <= least;
+        println!("{least:.0} a second at least, {:.0} wanted", wanted());
+        return if enough { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     measure::<Naive>("plain lists", 5_000, 2_000);
     queue::<Resource>("core", 100_000);
     queue::<Naive>("plain lists", 2_000);
+    ExitCode::SUCCESS
 }
