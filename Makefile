@@ -57,7 +57,7 @@ demo-vm: vm-needs build ## a node of a cluster of virtual machines dies; its rec
 	$(CARGO) run --release --locked -p dlm-vm -- demo --daemon $(RELEASE)/dlm_controld --tool $(RELEASE)/dlm_tool
 
 # From the variables of make to the options of the program, those that are set.
-sim_fixed = $(if $(NODES),--nodes '$(NODES)') $(if $(LOCKSPACES),--lockspaces '$(LOCKSPACES)') $(if $(LOCKS),--locks '$(LOCKS)') $(if $(RARE),--rare '$(RARE)') $(if $(WITHDRAWS),--withdraws '$(WITHDRAWS)') $(if $(AIMED),--aimed) $(if $(LIES),--lies) $(if $(C_PEERS),--c-peers)
+sim_fixed = $(if $(NODES),--nodes '$(NODES)') $(if $(LOCKSPACES),--lockspaces '$(LOCKSPACES)') $(if $(LOCKS),--locks '$(LOCKS)') $(if $(RARE),--rare '$(RARE)') $(if $(WITHDRAWS),--withdraws) $(if $(AIMED),--aimed) $(if $(LIES),--lies) $(if $(C_PEERS),--c-peers)
 sim_storms = $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(FIRST),--first '$(FIRST)') $(if $(SECONDS),--seconds '$(SECONDS)')
 
 sim: ## random faults on simulated clusters: SEEDS=10000 NODES=1..128 LOCKSPACES= LOCKS= RARE= WITHDRAWS= AIMED= LIES= C_PEERS= FIRST= SECONDS=; SEED=n tells one run again

@@ -159,8 +159,8 @@ pub fn command(plan: &Plan, shape: Shape, whole: bool) -> String {
     if let Some(rare) = shape.rare {
         let _ = write!(text, " RARE={rare}");
     }
-    if let Some(withdraws) = shape.withdraws {
-        let _ = write!(text, " WITHDRAWS={withdraws}");
+    if shape.withdraws {
+        text.push_str(" WITHDRAWS=1");
     }
     if shape.aimed {
         text.push_str(" AIMED=1");

@@ -72,9 +72,9 @@ struct Fixed {
     /// Hangs, flapping, loss in one direction and clocks that are set, or none; drawn if not given
     #[arg(long)]
     rare: Option<bool>,
-    /// gfs2 that withdraws and leaves that are to be recovered, or none; drawn if not given
+    /// Besides, gfs2 that withdraws, and leaves that are to be recovered
     #[arg(long)]
-    withdraws: Option<bool>,
+    withdraws: bool,
     /// Faults at the moment at which they hurt most, instead of any at any time
     #[arg(long)]
     aimed: bool,

@@ -52,7 +52,7 @@ fn hunt_one(mutant: Mutant, first: u64, seeds: u64) -> Hunt {
     for (number, seed) in (1_usize..).zip(RARE.into_iter().chain(fresh)) {
         // By turns any faults, and faults that are aimed.
         let aimed = number > RARE.len() && number.is_multiple_of(2);
-        let withdraws = (number <= RARE.len()).then_some(false);
+        let withdraws = matches!(mutant, Mutant::WithdrawAtOnce | Mutant::RecoverAsLeave);
         let plan = Plan::draw(seed, Shape { aimed, withdraws, ..Shape::default() });
         let brain: testbed::harness::MakeBrain =
             Box::new(move |setup| Box::new(Core::mutated(setup, mutant)));

@@ -12,7 +12,7 @@ const SHAPE: Shape = Shape {
     lockspaces: None,
     locks: None,
     rare: None,
-    withdraws: None,
+    withdraws: false,
     aimed: false,
     lies: false,
     c_peers: false,

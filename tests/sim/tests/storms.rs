@@ -13,7 +13,7 @@ fn storms(seeds: std::ops::Range<u64>, shape: Shape) {
 }
 
 /// Plans as they were before gfs2 withdrew in some of them.
-const BEFORE: Shape = Shape { withdraws: Some(false), rare: None, locks: None, ..PLAIN };
+const BEFORE: Shape = Shape { withdraws: false, rare: None, locks: None, ..PLAIN };
 
 /// Plans as they were before there were POSIX locks and rare faults.
 const PLAIN: Shape = Shape {
@@ -21,7 +21,7 @@ const PLAIN: Shape = Shape {
     lockspaces: None,
     locks: Some(false),
     rare: Some(false),
-    withdraws: Some(false),
+    withdraws: false,
     aimed: false,
     lies: false,
     c_peers: false,
@@ -183,7 +183,7 @@ fn who_knows_of_all_fencing_is_no_actor_of_a_startup_list() {
 /// while a start is pending.
 #[test]
 fn seeds_of_withdraws_that_broke_a_promise_once() {
-    let shape = Shape { withdraws: Some(true), ..Shape::default() };
+    let shape = Shape { withdraws: true, ..Shape::default() };
     for seed in [42_000_000_000_020, 42_000_000_000_170, 42_000_000_000_076, 42_000_000_000_067] {
         storms(seed..seed + 1, shape);
     }
@@ -193,7 +193,7 @@ fn seeds_of_withdraws_that_broke_a_promise_once() {
 /// holds no slot; and a kernel before 6.18 that withdraws alone has nobody to replay its journal.
 #[test]
 fn the_onlooker_knows_what_is_released() {
-    let shape = Shape { withdraws: Some(true), ..Shape::default() };
+    let shape = Shape { withdraws: true, ..Shape::default() };
     for seed in [
         42_000_000_001_604,
         42_000_000_003_248,
@@ -214,7 +214,7 @@ fn an_actor_that_does_nothing_is_not_awaited_for_ever() {
     for seed in [880_000_000_010_347, 880_000_000_011_463] {
         storms(seed..seed + 1, Shape { aimed: true, ..BEFORE });
     }
-    let shape = Shape { aimed: true, withdraws: Some(true), ..Shape::default() };
+    let shape = Shape { aimed: true, withdraws: true, ..Shape::default() };
     for seed in [43_000_000_000_275, 43_000_000_000_305] {
         storms(seed..seed + 1, shape);
     }
@@ -224,7 +224,7 @@ fn an_actor_that_does_nothing_is_not_awaited_for_ever() {
 #[test]
 fn whoever_is_left_proposes_a_protocol() {
     const SEED: u64 = 43_000_000_000_572;
-    let shape = Shape { aimed: true, withdraws: Some(true), ..Shape::default() };
+    let shape = Shape { aimed: true, withdraws: true, ..Shape::default() };
     storms(SEED..SEED + 1, shape);
 }
 
@@ -237,7 +237,7 @@ fn the_onlooker_knows_the_harm_of_c_daemons() {
         assert_eq!(run_seed(seed, shape).broken, None, "seed {seed}");
     }
     const SEED: u64 = 44_000_000_000_050;
-    let shape = Shape { withdraws: Some(true), ..shape };
+    let shape = Shape { withdraws: true, ..shape };
     assert_eq!(run_seed(SEED, shape).broken, None);
 }
 
