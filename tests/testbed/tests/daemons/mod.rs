@@ -18,9 +18,13 @@ pub(crate) fn start(lab: &mut Lab, nodes: u32) {
         lab.start_daemon(node).unwrap();
     }
     for node in 1..=nodes {
+        // A start-up list has lines of its own, in which a node that is alone is shown as a member too.
+        let is_member = |line: &&str| line.starts_with("node ") && line.contains(" M add ");
         let wanted =
-            |text: &str| text.matches(" M add ").count() == usize::try_from(nodes).unwrap();
+            |text: &str| text.lines().filter(is_member).count() == usize::try_from(nodes).unwrap();
         lab.wait_for_tool(node, &["status"], "members", wanted).unwrap();
+        let agreed = |text: &str| text.contains(" daemon run ");
+        lab.wait_for_tool(node, &["dump"], "protocol", agreed).unwrap();
     }
 }
 
