@@ -228,6 +228,13 @@ fn whoever_is_left_proposes_a_protocol() {
     storms(SEED..SEED + 1, shape);
 }
 
+/// It left before its first start, and has made that by the time at which the others take note of the leave.
+#[test]
+fn the_onlooker_knows_who_had_not_begun() {
+    const SEED: u64 = 795_789_703_728_792;
+    storms(SEED..SEED + 1, Shape { lies: true, ..Shape::default() });
+}
+
 /// Harm that C daemons do, and lives that left before their first start and joined anew.
 #[cfg(feature = "mutants")]
 #[test]

@@ -63,6 +63,8 @@ pub(super) struct View {
     pub(super) failed_in: BTreeMap<NodeId, (ConfigId, u64)>,
     /// Lives that have failed since we joined.
     pub(super) failed_lives: BTreeSet<u64>,
+    /// Lives that were seen to leave before their first start, since ours.
+    pub(super) unused_lives: BTreeSet<u64>,
 }
 
 /// A START as it arrived.

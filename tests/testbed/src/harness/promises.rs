@@ -72,6 +72,7 @@ impl World {
             .filter_map(|(node, _)| Some((*node, self.kernel_comm_of(id, group, *node)?)))
             .collect();
         let lives = self.lives_of(id, group, change);
+        let unused = self.unused_of(group, change);
         let now = self.now;
         let boots: BTreeMap<NodeId, u64> =
             self.nodes.iter().map(|(node, host)| (*node, host.boot)).collect();
@@ -91,6 +92,7 @@ impl World {
         view.ever.extend(view.members.iter().map(|node| (*node, boot(node))));
         view.failed.extend(failed);
         view.failed_lives.extend(lives);
+        view.unused_lives.extend(unused);
         let failures = change.left.iter().filter(|(_, reason)| reason.is_failure());
         for (node, _) in failures {
             // Two changes at one moment: which of them made it a victim cannot be told.
@@ -100,6 +102,15 @@ impl World {
         let nodes_changed = change.left.iter().any(|(_, r)| *r == LeaveReason::NodeDown)
             || change.joined.iter().any(|(_, r)| *r == JoinReason::NodeUp);
         view.ring_pending |= nodes_changed;
+    }
+
+    /// The lives of the members that leave in this change before their first start.
+    fn unused_of(&self, group: &Group, change: &Confchg) -> Vec<u64> {
+        let Group::Lockspace(name) = group else { return Vec::new() };
+        let left = change.left.iter().filter(|(_, reason)| *reason == LeaveReason::Leave);
+        let space = |(node, _): &(NodeId, _)| self.nodes.get(node)?.kernel.lockspace(name);
+        let unused = left.filter_map(space).filter(|space| !space.ever_started);
+        unused.map(|space| space.instance).collect()
     }
 
     /// The lives, as far as they were told, of the members that fail in this change: in our kernel, and in their STARTs.

@@ -38,14 +38,15 @@ impl World {
             let host = self.nodes.get(&life.node);
             let stayed = host.is_some_and(|h| h.powered && h.boot == life.boot)
                 && self.bus.reachable(id).contains(&life.node);
-            // It left before its first start, and joined anew: the same life, of which there is nothing to recover.
-            let now = host.and_then(|host| host.kernel.lockspace(name));
-            let unused = now.is_some_and(|l| l.instance == gone.instance && !l.ever_started);
             let clean = life.fate == Fate::Clean;
             // What was seen to fail before it left, as when its leave comes after a partition, is recovered.
             let group = Self::group(name);
             let view = self.daemon(id).and_then(|daemon| daemon.view(&group));
             let failed = view.is_some_and(|view| view.failed_lives.contains(&gone.instance));
+            // It left before its first start, and joined anew: the same life, which has had nothing to recover so far.
+            let now = host.and_then(|host| host.kernel.lockspace(name));
+            let unused = now.is_some_and(|l| l.instance == gone.instance && !l.ever_started)
+                || view.is_some_and(|view| view.unused_lives.contains(&gone.instance)) && !failed;
             let stayed = stayed && !failed && !self.away.contains(&(id, life.node));
             if !clean && !unused && !gone.recovered {
                 let node = gone.node;
@@ -65,6 +66,10 @@ impl World {
                     format!("promise 8: {id}: recover_slot for {node}, which left {name}"),
                 );
             }
+        }
+        let view = self.daemon_mut(id).and_then(|daemon| daemon.views.get_mut(&Self::group(name)));
+        if let Some(view) = view {
+            view.unused_lives.clear();
         }
         for node in members {
             self.away.remove(&(id, node));
