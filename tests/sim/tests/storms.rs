@@ -203,6 +203,10 @@ fn the_onlooker_knows_what_is_released() {
     ] {
         storms(seed..seed + 1, shape);
     }
+    // Who mounts beside one that is unmounting is the first to mount, and replays all.
+    for seed in [795_789_298_219_263, 795_789_298_260_760] {
+        storms(seed..seed + 1, shape);
+    }
     // Of two that were said to be fenced, one has begun since: the other cannot know it.
     const SEED: u64 = 45_000_000_005_957;
     storms(SEED..SEED + 1, Shape { lies: true, ..shape });

@@ -84,6 +84,10 @@ impl World {
         let ours = lockspace.instance;
         let members: Vec<u64> =
             lockspace.members.values().map(|member| member.instance).chain([ours]).collect();
+        // Whoever mounts waits for those that have mounted, and finds itself the first where these are unmounting (control_mount in
+        // fs/gfs2/lock_dlm.c).
+        let mounted = lockspace.members.iter().filter(|(node, _)| !self.is_idle(**node, name));
+        let mounted: Vec<u64> = mounted.map(|(_, member)| member.instance).collect();
         let strangers: Vec<(NodeId, u64)> = self
             .users(name)
             .filter(|(_, other)| !members.contains(&other.instance))
@@ -101,7 +105,7 @@ impl World {
             self.blame(id, name, &[life, ours], what);
         }
         let first = |life: &u64| self.disk.begun.get(life).is_none_or(|then| *then == recovery);
-        let first_mount = members.iter().all(first);
+        let first_mount = mounted.iter().chain([&ours]).all(first);
         let dirty = self.disk.dirty.iter().filter(|(_, of)| *of == name).map(|(life, _)| *life);
         let others: Vec<u64> = dirty.filter(|life| !members.contains(life)).collect();
         for life in others {
