@@ -7,25 +7,16 @@
 #[path = "../tests/plock/naive.rs"]
 #[expect(dead_code, reason = "not all of its calls are measured")]
 mod naive;
+#[path = "../tests/plock/spread.rs"]
+mod spread;
 
-use dlm_core::plock::{Answer, Lock, Mode, Op, PlockInfo, RANGE_END, Resource};
-use dlm_core::types::{GlobalId, NodeId};
+use dlm_core::plock::{Answer, Lock, Mode, PlockInfo, RANGE_END, Resource};
 use naive::Naive;
+use spread::{HOLDERS, lock_at, places, timed};
 use std::hint::black_box;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 7;
-
-/// Holders of the locks, on as many nodes as a cluster has.
-const HOLDERS: u64 = 1000;
-const NODES: u32 = 16;
-
-/// Shorter than this the kernel's count of processor time says little.
-const COARSE: Duration = Duration::from_millis(10);
-
-/// From one lock's first byte to that of the next; half of it is locked.
-const STRIDE: u64 = 128;
 
 /// The calls that are measured.
 trait Calls: Default {
@@ -57,47 +48,9 @@ macro_rules! calls {
 calls!(Resource);
 calls!(Naive);
 
-/// The lock of one place in the file.
-fn request(place: u64) -> PlockInfo {
-    let owner = place % HOLDERS;
-    let node = u32::try_from(owner).unwrap_or(0) % NODES + 1;
-    PlockInfo {
-        version: [1, 2, 0],
-        op: Op::Lock,
-        mode: if place % 4 == 0 { Mode::Write } else { Mode::Read },
-        wait: false,
-        flags: 0,
-        pid: 1000,
-        node: NodeId::new(node).expect("counted from 1"),
-        result: 0,
-        fsid: GlobalId(1),
-        number: 1,
-        start: place * STRIDE,
-        end: place * STRIDE + STRIDE / 2,
-        owner,
-    }
-}
-
-/// Places all over the file, none of them twice in a round: the step and the number of places have no common divisor.
-fn places(locks: u64, round: usize, count: u64) -> impl Iterator<Item = u64> {
-    let first = u64::try_from(round).unwrap_or(0) * 7919;
-    (0..count).map(move |at| (first + at * 64_007) % locks)
-}
-
-/// Operations for each second of processor time, so that others on the machine do not count. The kernel's figure is a
-/// few milliseconds coarse: the clock serves for what is short.
+/// Operations for each second of processor time.
 fn rate(count: u64, work: impl FnOnce()) -> f64 {
-    let (clock, before) = (Instant::now(), on_processor());
-    work();
-    let (elapsed, after) = (clock.elapsed(), on_processor());
-    let spent = after.zip(before).map(|(after, before)| after.saturating_sub(before));
-    let spent = spent.filter(|spent| COARSE < *spent).unwrap_or(elapsed);
-    f64::from(u32::try_from(count).expect("small")) / spent.as_secs_f64()
-}
-
-fn on_processor() -> Option<Duration> {
-    let text = std::fs::read_to_string("/proc/self/schedstat").ok()?;
-    text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+    f64::from(u32::try_from(count).expect("small")) / timed(work).as_secs_f64()
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {
@@ -124,7 +77,7 @@ fn measure<T: Calls>(name: &str, locks: u64, count: u64) -> Figures {
     let before = resident();
     let mut resource = T::default();
     for place in places(locks, 0, locks) {
-        assert_eq!(resource.lock(&request(place)), Answer::Granted);
+        assert_eq!(resource.lock(&lock_at(place)), Answer::Granted);
     }
     let bytes = resident().saturating_sub(before) / locks;
     println!("{name}, {locks} locks held:");
@@ -133,17 +86,17 @@ fn measure<T: Calls>(name: &str, locks: u64, count: u64) -> Figures {
     for round in 0..ROUNDS {
         unlock.push(rate(count, || {
             for place in places(locks, round, count) {
-                resource.unlock(&request(place));
+                resource.unlock(&lock_at(place));
                 resource.run_waiters(&mut none);
             }
         }));
         lock.push(rate(count, || {
             for place in places(locks, round, count) {
-                assert_eq!(resource.lock(&request(place)), Answer::Granted);
+                assert_eq!(resource.lock(&lock_at(place)), Answer::Granted);
                 resource.run_waiters(&mut none);
             }
         }));
-        let other = |place| PlockInfo { owner: HOLDERS, mode: Mode::Write, ..request(place) };
+        let other = |place| PlockInfo { owner: HOLDERS, mode: Mode::Write, ..lock_at(place) };
         test.push(rate(count, || {
             for place in places(locks, round, count) {
                 assert!(black_box(resource.get(&other(place))).is_some());
@@ -172,7 +125,7 @@ fn small_files(files: u64) -> u64 {
     let mut all: Vec<Resource> = Vec::new();
     for place in 0..files {
         let mut resource = Resource::default();
-        assert_eq!(resource.lock(&request(place)), Answer::Granted);
+        assert_eq!(resource.lock(&lock_at(place)), Answer::Granted);
         all.push(resource);
     }
     let bytes = resident().saturating_sub(before) / files;
@@ -188,7 +141,7 @@ fn queue<T: Calls>(name: &str, waiters: u64) {
         wait: true,
         start: 0,
         end: RANGE_END,
-        ..request(0)
+        ..lock_at(0)
     };
     let mut resource = T::default();
     for owner in 0..=waiters {

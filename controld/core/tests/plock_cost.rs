@@ -3,9 +3,12 @@
 //! Thirty-two times as many locks: O(log n) takes half as much again, and memory that is farther away its share; a walk over all
 //! takes thirty times as long. What is asserted lies between them, with room for other work on the machine.
 
-use dlm_core::plock::{Answer, FLAG_CLOSE, Mode, Op, PlockInfo, RANGE_END, Resource};
-use dlm_core::types::{GlobalId, NodeId};
-use nix::time::{ClockId, clock_gettime};
+#[path = "plock/spread.rs"]
+mod spread;
+
+use dlm_core::plock::{Answer, FLAG_CLOSE, Mode, PlockInfo, RANGE_END, Resource};
+use dlm_core::types::NodeId;
+use spread::{STRIDE, lock_at, places, timed};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -15,9 +18,6 @@ const GROWTH_MAX: u32 = 10;
 /// Operations of each kind that are timed together.
 const COUNT: u64 = 500;
 const ROUNDS: usize = 3;
-/// From one lock's first byte to that of the next; half of it is locked.
-const STRIDE: u64 = 128;
-
 /// The owner whose end is timed has locks of its own kind, on a node of its own.
 const LEAVER: u64 = 1_000_000;
 
@@ -25,39 +25,10 @@ fn node(id: u32) -> NodeId {
     NodeId::new(id).unwrap()
 }
 
-/// The lock of one place in the file.
-fn lock(place: u64) -> PlockInfo {
-    PlockInfo {
-        version: [1, 2, 0],
-        op: Op::Lock,
-        mode: if place % 4 == 0 { Mode::Write } else { Mode::Read },
-        wait: false,
-        flags: 0,
-        pid: 7,
-        node: node(u32::try_from(place % 16).unwrap() + 1),
-        result: 0,
-        fsid: GlobalId(1),
-        number: 1,
-        start: place * STRIDE,
-        end: place * STRIDE + STRIDE / 2,
-        owner: place % 1000,
-    }
-}
-
 /// A lock of who will leave, between two others.
 fn leavers(place: u64) -> PlockInfo {
     let start = place * STRIDE + STRIDE / 2 + 1;
-    PlockInfo { owner: LEAVER, node: node(99), start, end: start + 9, ..lock(place) }
-}
-
-/// What this thread has used.
-fn processor_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
-}
-
-/// Locks that lie everywhere in the file, none of them twice.
-fn places(locks: u64) -> impl Iterator<Item = u64> {
-    (0..COUNT).map(move |at| at * 64_007 % locks)
+    PlockInfo { owner: LEAVER, node: node(99), start, end: start + 9, ..lock_at(place) }
 }
 
 /// The least of some rounds, as other work on the machine only adds.
@@ -65,42 +36,38 @@ fn least(resource: &mut Resource, mut round: impl FnMut(&mut Resource) -> Durati
     (0..ROUNDS).map(|_| round(resource)).min().unwrap()
 }
 
-fn timed(work: impl FnOnce()) -> Duration {
-    let begin = processor_time();
-    work();
-    processor_time().saturating_sub(begin)
-}
-
 /// What `COUNT` of each take, with so many locks in the file.
 fn times(locks: u64) -> Vec<(&'static str, Duration)> {
     let mut resource = Resource::default();
     for place in 0..locks {
-        assert_eq!(resource.lock(&lock(place)), Answer::Granted);
+        assert_eq!(resource.lock(&lock_at(place)), Answer::Granted);
     }
     let mut none = Vec::new();
-    let other = |place| PlockInfo { owner: LEAVER, mode: Mode::Write, ..lock(place) };
+    let other = |place| PlockInfo { owner: LEAVER, mode: Mode::Write, ..lock_at(place) };
     let unlock_and_lock = least(&mut resource, |resource| {
         timed(|| {
-            for place in places(locks) {
-                resource.unlock(&lock(place), &mut none);
-                assert_eq!(resource.lock(&lock(place)), Answer::Granted);
+            for place in places(locks, 0, COUNT) {
+                resource.unlock(&lock_at(place), &mut none);
+                assert_eq!(resource.lock(&lock_at(place)), Answer::Granted);
                 resource.run_waiters(&mut none);
             }
         })
     });
     let test = least(&mut resource, |resource| {
-        timed(|| places(locks).for_each(|place| assert!(resource.get(&other(place)).is_some())))
+        timed(|| {
+            places(locks, 0, COUNT).for_each(|place| assert!(resource.get(&other(place)).is_some()))
+        })
     });
     let refusal = least(&mut resource, |resource| {
         timed(|| {
-            for place in places(locks) {
+            for place in places(locks, 0, COUNT) {
                 let all = PlockInfo { start: 0, end: RANGE_END, ..other(place) };
                 assert_eq!(black_box(resource.lock(&all)), Answer::Conflict);
             }
         })
     });
     let with_leaver = |resource: &mut Resource| {
-        for place in places(locks) {
+        for place in places(locks, 0, COUNT) {
             assert_eq!(resource.lock(&leavers(place)), Answer::Granted);
         }
     };
@@ -144,7 +111,7 @@ fn a_queue_for_one_range_costs_each_unlock_the_same() {
         wait: true,
         start: 0,
         end: RANGE_END,
-        ..lock(0)
+        ..lock_at(0)
     };
     let time = |waiters: u64| {
         let mut queue = Resource::default();

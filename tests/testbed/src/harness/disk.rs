@@ -181,16 +181,7 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::harness::{lockspace, node};
-
-    /// Three nodes run `ls`; what is about node 3 is told of it by hand.
-    fn running() -> (World, LockspaceName) {
-        let mut world = World::new(1, 3);
-        (1..=3).for_each(|number| world.join(number, "ls"));
-        assert!(world.settle());
-        assert_eq!(world.recoveries() > 0, world.violations().is_empty());
-        (world, lockspace("ls"))
-    }
+    use crate::harness::{node, running};
 
     /// The kernel of node 1 goes on without node 3.
     fn go_on_without_3(world: &mut World, name: &LockspaceName) {

@@ -135,6 +135,16 @@ pub fn lockspace(name: &str) -> LockspaceName {
     LockspaceName::new(name.as_bytes()).expect("a lockspace name")
 }
 
+/// Three nodes that run `ls`, for tests.
+#[cfg(test)]
+fn running() -> (World, LockspaceName) {
+    let mut world = World::new(1, 3);
+    (1..=3).for_each(|number| world.join(number, "ls"));
+    assert!(world.settle());
+    assert!(world.recoveries() > 0 && world.violations().is_empty());
+    (world, lockspace("ls"))
+}
+
 impl World {
     /// A cluster of nodes 1 to `nodes` with the real decisions, all of which have just been switched on.
     #[must_use]

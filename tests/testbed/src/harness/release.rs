@@ -172,14 +172,7 @@ fn is_mounted(space: &Lockspace) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::harness::{lockspace, node};
-
-    fn running() -> (World, LockspaceName) {
-        let mut world = World::new(1, 3);
-        (1..=3).for_each(|number| world.join(number, "ls"));
-        assert!(world.settle());
-        (world, lockspace("ls"))
-    }
+    use crate::harness::{lockspace, node, running};
 
     fn members(world: &World, number: u32) -> Vec<NodeId> {
         let space = world.nodes[&node(number)].kernel.lockspace(&lockspace("ls"));
