@@ -122,10 +122,6 @@ pub(crate) enum Ended {
 }
 
 impl Membership {
-    pub(crate) fn is_merged(self) -> bool {
-        matches!(self, Self::Merged { .. })
-    }
-
     pub(crate) fn is_member(self) -> bool {
         matches!(self, Self::Silent | Self::Clean { .. } | Self::Merged { .. })
     }

@@ -139,11 +139,9 @@ impl Lockspace {
                 self.send(Message::Withdraw { stopped_for: Some(node) }, world, out);
             }
         }
-        // One whose first PROTOCOL has come meanwhile: a C daemon has not understood the question, and one that merged with
-        // state has stopped when it lost us, and will be removed.
+        // One whose first PROTOCOL has come meanwhile: a C daemon has not understood the question.
         let daemons = &world.daemons;
-        let merged = |node| daemons.nodes.get(&node).is_some_and(|d| d.membership.is_merged());
-        let mute = |node| merged(node) || daemons.is_without(node, FEATURE_WITHDRAW);
+        let mute = |node| daemons.is_without(node, FEATURE_WITHDRAW);
         self.withdraws.await_none_of(mute);
         let table = match &mut self.withdraws.ours {
             Some(Ours::Asked { table, awaited }) if awaited.is_empty() => core::mem::take(table),

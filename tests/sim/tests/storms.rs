@@ -184,7 +184,14 @@ fn who_knows_of_all_fencing_is_no_actor_of_a_startup_list() {
 #[test]
 fn seeds_of_withdraws_that_broke_a_promise_once() {
     let shape = Shape { withdraws: true, ..Shape::default() };
-    for seed in [42_000_000_000_020, 42_000_000_000_170, 42_000_000_000_076, 42_000_000_000_067] {
+    for seed in [
+        42_000_000_000_020,
+        42_000_000_000_170,
+        42_000_000_000_076,
+        42_000_000_000_067,
+        795_791_840_318_741,
+        795_791_840_319_007,
+    ] {
         storms(seed..seed + 1, shape);
     }
 }

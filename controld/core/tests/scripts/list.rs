@@ -89,6 +89,7 @@ scripts! {
     start_given_up_is_waited_for_by_the_next
     quorum_is_not_asked_where_switched_off
     release_with_recovery_marks_the_leaver
+    release_with_recovery_is_about_one_leave
     our_release_with_recovery_is_announced
     our_release_with_recovery_among_c_daemons
     slots_are_kept_while_a_node_stays
@@ -198,9 +199,11 @@ scripts! {
     withdraw_sends_no_start_any_more
     withdraw_of_a_peer_voids_its_start
     withdraw_waits_for_members_alone
+    withdraw_waits_for_the_leave_of_one_that_merged
     withdraw_is_not_understood_by_a_late_c_daemon
     release_with_recovery_outlasts_a_start_with_the_leaver
     release_with_recovery_is_announced_to_the_members
     silent_member_that_dies_leaves_the_protocol_to_the_others
     startup_actor_that_does_nothing_is_awaited_for_a_while
+    startup_actor_is_not_awaited_while_nobody_may_fence
 }
