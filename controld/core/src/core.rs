@@ -40,7 +40,7 @@ pub struct Core {
     pub(crate) writing: BTreeMap<Token, LockspaceName>,
     /// When which lockspace has something to do.
     pub(crate) deadlines: BTreeSet<(Instant, LockspaceName)>,
-    /// When all else has something to do. Words about POSIX locks change nothing of it.
+    /// When all else has something to do. Events of one lockspace change nothing of it.
     due: Option<Instant>,
     /// What the daemon and its dealings with nodes wait for after the last step; lockspaces note theirs themselves.
     pub(crate) waits: Vec<Waited>,
@@ -108,8 +108,6 @@ impl Core {
         let touched = self.handle(event, &mut out);
         if !matches!(touched, Touched::Nobody) {
             self.go_on(&touched, &mut out);
-            self.note_waits();
-            self.note_due();
         }
         self.tokens = tokens;
         self.ended = effects.iter().skip(first_new).any(|effect| {
@@ -123,14 +121,14 @@ impl Core {
         });
     }
 
-    /// When `Event::Deadline` is due, if at all. Recomputed after every step.
+    /// When `Event::Deadline` is due, if at all. To be asked after every step.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let lockspaces = self.deadlines.first().map(|(at, _)| *at);
         [lockspaces, self.due].into_iter().flatten().min()
     }
 
-    fn note_due(&mut self) {
+    pub(crate) fn note_due(&mut self) {
         let World { setup, cluster, daemons } = &self.world;
         let due = [daemons.deadline(setup, self.now), cluster.deadline(), self.runs.deadline()];
         self.due = due.into_iter().flatten().min();

@@ -1,4 +1,4 @@
-//! The work of fencing: one pass after every event (spec/fencing.md sections 4, 7, 9).
+//! The work of fencing: one pass after every event that is not of one lockspace or POSIX lock alone (spec/fencing.md sections 4, 7, 9).
 //!
 //! The pass starts what can start, and names for each victim what it waits for. It never polls: whatever could let it go
 //! on is an event, or a deadline of its own (post_join_delay, an agent's time limit, the pause after a failure).
@@ -6,7 +6,7 @@
 use crate::cluster::Cluster;
 use crate::effect::{Effect, Moment};
 use crate::event::{AgentOutcome, Token};
-use crate::group::{Daemons, LeftReason};
+use crate::group::{Daemon, Daemons, LeftReason};
 use crate::message::{FenceResult, Message};
 use crate::mutants::Mutant;
 use crate::options::{Device, Setup};
@@ -71,19 +71,19 @@ impl Daemons {
     pub(crate) fn fence_work(&mut self, cluster: &Cluster, setup: &Setup, out: &mut Out<'_>) {
         self.judge_pasts(cluster, setup);
         if !self.is_settled() {
-            self.wait_all(&FenceWait::Protocol, out);
+            self.wait_all(&FenceWait::Protocol);
             return;
         }
         self.expire_agents(setup, out);
         let blocked = self.blocked_by(cluster, setup);
         if blocked == Some(Blocked::Ring) {
-            self.wait_all(&FenceWait::Rings, out);
+            self.wait_all(&FenceWait::Rings);
             return;
         }
         if blocked == Some(Blocked::Quorum) {
-            self.wait_all(&FenceWait::Quorum, out);
+            self.wait_all(&FenceWait::Quorum);
         } else if self.clear_merge(setup, out) {
-            self.wait_all(&FenceWait::Merge, out);
+            self.wait_all(&FenceWait::Merge);
             return;
         } else {
             self.startup_list(cluster, setup, out);
@@ -109,11 +109,9 @@ impl Daemons {
         }
     }
 
-    fn wait_all(&mut self, what: &FenceWait, out: &Out<'_>) {
+    fn wait_all(&mut self, what: &FenceWait) {
         for node in self.nodes.values_mut().filter(|node| node.victim.needs_fencing()) {
             node.victim.waits_for = Some(what.clone());
-            // No actor could do anything meanwhile.
-            node.victim.deferred = node.victim.deferred.and(Some(out.now.mono));
         }
     }
 
@@ -161,6 +159,12 @@ impl Daemons {
         if self.is_clean(node) || joined {
             self.returned_clean(node, out);
             return;
+        }
+        if let Some(Daemon { victim, .. }) = self.nodes.get_mut(&node)
+            && victim.waits_for.as_ref().is_some_and(FenceWait::is_for_all)
+        {
+            // No actor could do anything meanwhile.
+            victim.deferred = victim.deferred.and(Some(out.now.mono));
         }
         let waits_for = self.start_if_due(node, cluster, setup, out);
         if let Some(entry) = self.nodes.get_mut(&node) {

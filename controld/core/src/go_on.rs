@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 pub(crate) enum Touched {
     /// Everybody.
     All,
-    /// One lockspace.
+    /// One lockspace. It changes nothing for the daemon group, unless it asks for the fencing of a node.
     One(LockspaceName),
     /// Nobody.
     Nobody,
@@ -46,19 +46,59 @@ impl Core {
 
     /// Everything that the event may have made possible.
     pub(crate) fn go_on(&mut self, touched: &Touched, out: &mut Out<'_>) {
-        let World { setup, cluster, daemons } = &mut self.world;
-        daemons.fence_work(cluster, setup, out);
+        let all = matches!(touched, Touched::All);
+        if all {
+            self.fence_work(out);
+        }
         self.each(touched, Self::advance, out);
-        // A lockspace may have asked for the fencing of a node.
-        let World { setup, cluster, daemons } = &mut self.world;
-        daemons.fence_work(cluster, setup, out);
-        if cluster.has_work() {
+        // A lockspace may have asked for it, and the first pass may have found more to do.
+        let fencing = all || out.is_fencing_asked();
+        if fencing {
+            self.fence_work(out);
+        }
+        let cluster = &mut self.world.cluster;
+        let at_nodes = cluster.has_work();
+        if at_nodes {
             let lockspaces = &self.lockspaces;
             let busy = |node| lockspaces.values().any(|lockspace| lockspace.is_starting_with(node));
             cluster.pump(busy, out);
         }
-        self.runs.go_on(&self.world, out);
+        if all {
+            self.runs.go_on(&self.world, out);
+        }
         self.each(touched, Self::forget_if_gone, out);
+        if fencing || at_nodes {
+            self.note_waits();
+            self.note_due();
+        } else {
+            #[cfg(debug_assertions)]
+            self.check_nothing_is_left(out);
+        }
+    }
+
+    /// Where less was looked at than there is, a look at all of it finds nothing to do, but for what the time has made due
+    /// meanwhile: that has an event of its own.
+    #[cfg(debug_assertions)]
+    fn check_nothing_is_left(&self, out: &Out<'_>) {
+        if self.next_deadline().is_some_and(|due| due <= out.now.mono) {
+            return;
+        }
+        let (mut whole, mut effects, mut tokens) = (self.clone(), Vec::new(), 0);
+        let mut unused = Out::new(out.now, &mut effects, &mut tokens);
+        whole.fence_work(&mut unused);
+        whole.runs.go_on(&whole.world, &mut unused);
+        whole.note_waits();
+        whole.note_due();
+        assert!(effects.is_empty(), "left out: {effects:?}");
+        assert!(
+            whole == *self,
+            "the daemon group has something to do after the event of a lockspace"
+        );
+    }
+
+    fn fence_work(&mut self, out: &mut Out<'_>) {
+        let World { setup, cluster, daemons } = &mut self.world;
+        daemons.fence_work(cluster, setup, out);
     }
 
     /// What is to be done for each lockspace that is concerned.

@@ -12,16 +12,28 @@ pub(crate) struct Out<'a> {
     pub(crate) now: Now,
     effects: &'a mut Vec<Effect>,
     tokens: &'a mut u64,
+    /// A lockspace has found that a node must be fenced.
+    fencing_asked: bool,
 }
 
 impl<'a> Out<'a> {
     pub(crate) fn new(now: Now, effects: &'a mut Vec<Effect>, tokens: &'a mut u64) -> Self {
-        Self { now, effects, tokens }
+        Self { now, effects, tokens, fencing_asked: false }
     }
 
     /// Ask for something.
     pub(crate) fn push(&mut self, effect: Effect) {
         self.effects.push(effect);
+    }
+
+    /// What the daemon group knows of its victims has changed, though the event may have been about a lockspace alone.
+    pub(crate) fn ask_for_fencing(&mut self) {
+        self.fencing_asked = true;
+    }
+
+    /// Whether that has happened in this step.
+    pub(crate) fn is_fencing_asked(&self) -> bool {
+        self.fencing_asked
     }
 
     /// A token that was never used before.

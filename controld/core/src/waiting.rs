@@ -166,6 +166,13 @@ pub enum FenceWait {
     Operator,
 }
 
+impl FenceWait {
+    /// All victims wait for it, whoever is to fence them.
+    pub(crate) fn is_for_all(&self) -> bool {
+        matches!(self, Self::Protocol | Self::Rings | Self::Quorum | Self::Merge)
+    }
+}
+
 impl fmt::Display for FenceWait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -23,6 +23,7 @@ impl Daemons {
         self.node_mut(node).membership = Membership::Gone { ended: Ended::Failed };
         let reason = LeftReason::Left(LeaveReason::ProcDown);
         self.needs_fencing_here(node, lockspace_members, reason, out);
+        out.ask_for_fencing();
     }
 
     /// `node` must be fenced, which each daemon finds by itself.
