@@ -97,6 +97,8 @@ pub struct Driver {
     end: Option<End>,
     /// Of the step that is being carried out; kept for its memory.
     effects: Vec<Effect>,
+    /// Those of them that only tell.
+    words: Vec<Effect>,
     /// What queries show may have changed since it was published.
     changed: bool,
     /// So may what is counted of POSIX locks.
@@ -123,6 +125,7 @@ impl Driver {
             run_answer: None,
             end: None,
             effects: Vec::new(),
+            words: Vec::new(),
             changed: true,
             plocks_changed: false,
             published: Instant::default(),
@@ -195,25 +198,30 @@ impl Driver {
         self.outputs.recorder.begin(now, &event, &self.core);
         self.core.step(now, event, &mut effects);
         self.outputs.recorder.end(&effects);
+        // What acts before what tells: peers and the kernel wait for the one, and words can wait for both.
+        let mut words = std::mem::take(&mut self.words);
         for effect in effects.drain(..) {
-            if let Effect::Timeline(moment) = &effect {
-                self.outputs.history.note(now.mono, moment);
+            if is_word(&effect) {
+                words.push(effect);
+            } else {
+                self.carry_out(now.mono, effect);
             }
-            if !matches!(
-                effect,
-                Effect::Send { .. } | Effect::PlockResult(_) | Effect::LogPlock { .. }
-            ) {
-                self.touch();
-            }
-            self.outputs.meters.effect(now.mono, &effect);
-            self.carry_out(effect);
         }
+        for effect in words.drain(..) {
+            self.carry_out(now.mono, effect);
+        }
+        self.words = words;
         self.effects = effects;
         self.outputs.meters.handled(now.mono, clock::now().mono);
     }
 
-    fn carry_out(&mut self, effect: Effect) {
-        let Outputs { cluster, kernel, logger, .. } = &mut self.outputs;
+    fn carry_out(&mut self, now: Instant, effect: Effect) {
+        if !matches!(effect, Effect::Send { .. } | Effect::PlockResult(_) | Effect::LogPlock { .. })
+        {
+            self.touch();
+        }
+        self.outputs.meters.effect(now, &effect);
+        let Outputs { cluster, kernel, logger, history, .. } = &mut self.outputs;
         match effect {
             Effect::Join(group) => {
                 cluster.join(&group);
@@ -243,6 +251,7 @@ impl Driver {
             }
             Effect::Log(line) => logger.line(&line),
             Effect::Timeline(moment) => {
+                history.note(now, &moment);
                 let (line, details) = self.timeline.line(clock::now().mono, &moment);
                 logger.event(&line, details);
             }
@@ -333,6 +342,11 @@ impl Driver {
         self.touch();
         self.step(Event::Options(self.config.dynamic()));
     }
+}
+
+/// Nobody waits for the effect: it is for those who read what happened.
+const fn is_word(effect: &Effect) -> bool {
+    matches!(effect, Effect::Log(_) | Effect::LogPlock { .. } | Effect::Timeline(_))
 }
 
 /// Nothing that queries show changes by this event, unless its effects say so: single POSIX locks are asked for when they are

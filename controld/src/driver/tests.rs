@@ -1,7 +1,7 @@
 use super::*;
 use crate::cluster::Backlog;
 use crate::config::Invocation;
-use crate::control::{Beside, BesideWait};
+use crate::control::{Beside, BesideWait, LogRing};
 use crate::feed::Feed;
 use crate::kernel::plockdev::{self, RECORD_SIZE, RateLimit, Requests, Results};
 use crate::kernel::{HeldBack, LogSink};
@@ -129,9 +129,41 @@ fn a_lockspaces_lane_is_prepared_when_its_group_is_joined() {
     let kernel = Noting::default();
     let mut driver = driver(Box::new(Silent), Box::new(kernel.clone()), FlightRecorder::default());
     let lockspace = LockspaceName::new(b"fs").expect("a name");
-    driver.carry_out(Effect::Join(Group::Daemon));
-    driver.carry_out(Effect::Join(Group::Lockspace(lockspace.clone())));
+    driver.carry_out(Instant::default(), Effect::Join(Group::Daemon));
+    driver.carry_out(Instant::default(), Effect::Join(Group::Lockspace(lockspace.clone())));
     assert_eq!(*kernel.0.lock().expect("no panic"), [Lane::Lockspace(lockspace)]);
+}
+
+#[test]
+fn the_kernel_is_answered_before_anything_is_said_about_it() {
+    /// Notes what the log says when the kernel is written to.
+    #[derive(Clone, Default)]
+    struct Reading {
+        log: Arc<std::sync::OnceLock<LogRing>>,
+        said: Arc<std::sync::Mutex<Vec<String>>>,
+    }
+    impl Kernel for Reading {
+        fn write(&mut self, _: Token, _: Lane, _: KernelWrite) {
+            let text = self.log.get().expect("a log").text();
+            let text = String::from_utf8(text).expect("text");
+            self.said.lock().expect("no panic").push(text);
+        }
+        fn retire(&mut self, _: &Lane) {}
+        fn set_log_debug(&mut self, _: Switch) {}
+        fn plock_result(&mut self, _: &PlockInfo) {}
+        fn set_plock_rate_limit(&mut self, _: u32) {}
+    }
+    const LINE: &str = "offline uevent for unknown lockspace fs";
+    let kernel = Reading::default();
+    let mut driver = driver(Box::new(Silent), Box::new(kernel.clone()), FlightRecorder::default());
+    let log = driver.outputs.logger.ring();
+    assert!(kernel.log.set(log.clone()).is_ok());
+    let lockspace = LockspaceName::new(b"fs").expect("a name");
+    driver.step(Event::Begin);
+    driver.step(Event::Offline { lockspace, release_recover: 0 });
+    let said = kernel.said.lock().expect("no panic");
+    assert!(matches!(said.as_slice(), [text] if !text.contains(LINE)), "{said:?}");
+    assert!(String::from_utf8(log.text()).expect("text").contains(LINE));
 }
 
 /// Gives one event after the other, and counts them; the last one is the end.
