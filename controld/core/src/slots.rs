@@ -48,6 +48,13 @@ impl SlotMap {
         self.knowledge = Knowledge::Predicted;
     }
 
+    /// The kernel's line says otherwise than was predicted.
+    pub(crate) fn is_mistaken(&self, slots: &[(Slot, NodeId)]) -> bool {
+        let told: BTreeMap<NodeId, Slot> =
+            slots.iter().map(|(slot, node)| (*node, *slot)).collect();
+        self.knowledge == Knowledge::Predicted && told != self.by_node
+    }
+
     /// The kernel's line. Returns whether it is about these members; a line of an older start is not.
     pub(crate) fn confirm(&mut self, members: &BTreeSet<NodeId>, slots: &[(Slot, NodeId)]) -> bool {
         let named: BTreeSet<NodeId> = slots.iter().map(|(_, node)| *node).collect();

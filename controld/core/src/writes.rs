@@ -1,7 +1,7 @@
 //! What the kernel is told of one lockspace: stop, start, release, in the order of its lane
 //! (spec/lockspace-recovery.md section 8).
 
-use crate::effect::{Effect, KernelStart, KernelWrite, Lane, Moment};
+use crate::effect::{Effect, KernelStart, KernelWrite, Lane, Level, Moment};
 use crate::event::Token;
 use crate::lane::Finish;
 use crate::lockspace::{Lockspace, Phase};
@@ -176,7 +176,12 @@ impl Lockspace {
     /// The kernel's line about slots.
     pub(crate) fn slots_event(&mut self, slots: &[(Slot, NodeId)], out: &mut Out<'_>) {
         let members = self.kernel_members.keys().copied().collect();
+        let mistaken = self.slots.is_mistaken(slots);
         if self.kernel == Kernel::Running && self.slots.confirm(&members, slots) {
+            if mistaken {
+                let text = String::from("slots of the kernel are not as predicted");
+                out.lockspace(Level::Info, &self.name, text);
+            }
             out.moment(Moment::Slots { lockspace: self.name.clone(), slots: slots.to_vec() });
         }
     }

@@ -105,6 +105,7 @@ scripts! {
     nack_of_our_only_change_says_nothing
     start_with_other_members_matches_nothing
     slots_of_a_member_that_was_away_are_given_anew
+    slots_that_are_not_as_predicted_are_told
     node_that_was_away_unseen_gets_its_address_anew
     joiner_in_the_change_of_a_failure_is_no_actor
     release_while_joining_anew
