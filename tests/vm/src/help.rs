@@ -23,6 +23,7 @@ A cluster by hand:
   up [N] [OPTIONS]               boot N nodes (3); ends a cluster that is there already
   status                         each node's daemon, and whom it sees
   sh NODE COMMAND                run a shell command there; output and exit status are passed on
+  sh NODE                        a shell there: a command a line from standard input, until its end or exit
   all COMMAND                    the same on every node
   put NODE FROM TO               copy a file there
   kill NODE                      pull the plug

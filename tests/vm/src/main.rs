@@ -3,6 +3,7 @@
 mod demo;
 mod help;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -15,6 +16,9 @@ use nix::sys::signal::{SigSet, Signal};
 
 /// How long a command given by hand may take.
 const BY_HAND: Duration = Duration::from_secs(3600);
+/// Around each line of a shell in a node: it begins where the last one ended.
+const GO_ON: &str = r#"cd "$(cat /run/shell-is-in 2>/dev/null || echo /)""#;
+const REMEMBER: &str = "status=$?; pwd >/run/shell-is-in; exit $status";
 /// How many rounds are measured when nothing is said.
 const BENCH_ROUNDS: u32 = 3;
 /// The hidden command that answers fence agents of a cluster that outlives `dlm-vm up`.
@@ -63,6 +67,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
 fn by_hand(cluster: &Cluster, words: &[&str]) -> Result<ExitCode> {
     match words {
         ["status"] => status(cluster),
+        ["sh", id] => return shell(node(cluster, id)?),
         ["sh", id, command @ ..] => return sh(node(cluster, id)?, &command.join(" ")),
         ["all", command @ ..] => {
             let mut worst = ExitCode::SUCCESS;
@@ -174,6 +179,27 @@ fn status(cluster: &Cluster) {
         };
         println!("node {}: {daemon}; {members}", node.id());
     }
+}
+
+/// Commands from standard input, line by line, each where the last one has gone to, until its end or `exit`.
+fn shell(node: Node<'_>) -> Result<ExitCode> {
+    let input = std::io::stdin();
+    let prompt = || {
+        if input.is_terminal() {
+            eprint!("node {}# ", node.id());
+        }
+    };
+    let mut last = ExitCode::SUCCESS;
+    prompt();
+    for line in std::io::stdin().lines() {
+        let line = line.context("standard input")?;
+        if line.trim() == "exit" {
+            break;
+        }
+        last = sh(node, &format!("{GO_ON}\n{line}\n{REMEMBER}"))?;
+        prompt();
+    }
+    Ok(last)
 }
 
 fn sh(node: Node<'_>, command: &str) -> Result<ExitCode> {
