@@ -111,9 +111,9 @@ pub(super) fn quorum(cluster: &Cluster) -> Result<()> {
     cluster.on_all(&[2, 3], |node| node.kill())?;
     let last = cluster.node(1);
     waits_for(last, "quorum")?;
-    ensure!(cluster.fence_log(begin).is_empty(), "fencing without quorum");
     // A node that brings quorum gets time to start its daemon before it is fenced as missing.
     last.ok("dlm_tool set_config post_join_delay=60")?;
+    let comes = HostTime::now();
     cluster.node(2).power_on()?;
     cluster.node(2).wait_agent()?;
     cluster.wait_members(&[1, 2], RECOVERY)?;
@@ -124,6 +124,10 @@ pub(super) fn quorum(cluster: &Cluster) -> Result<()> {
         matches!(off.as_slice(), [only] if only.victim == 3),
         "only node 3 should have been fenced: {off:?}"
     );
+    let early = cluster.fence_log(begin).into_iter().find(|record| record.asked < comes);
+    ensure!(early.is_none(), "fencing without quorum: {early:?}");
+    let early = starts(cluster, begin)?.into_iter().find(|entry| entry.at < comes);
+    ensure!(early.is_none(), "a start without quorum: {early:?}");
     cluster.node(2).mount()?;
     cluster.node(2).wait_lockspace(FILE_SYSTEM, &[1, 2], CHANGE)
 }
