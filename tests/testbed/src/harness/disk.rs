@@ -86,8 +86,11 @@ impl World {
             lockspace.members.values().map(|member| member.instance).chain([ours]).collect();
         // Whoever mounts waits for those that have mounted, and finds itself the first where these are unmounting (control_mount in
         // fs/gfs2/lock_dlm.c).
+        let has_left = |life: u64| self.instances.get(&life).is_some_and(|l| l.fate.is_left());
         let mounted = lockspace.members.iter().filter(|(node, _)| !self.is_idle(**node, name));
-        let mounted: Vec<u64> = mounted.map(|(_, member)| member.instance).collect();
+        // One that has left may have mounted again since.
+        let mounted = mounted.map(|(_, member)| member.instance).filter(|life| !has_left(*life));
+        let mounted: Vec<u64> = mounted.collect();
         let strangers: Vec<(NodeId, u64)> = self
             .users(name)
             .filter(|(_, other)| !members.contains(&other.instance))
@@ -282,6 +285,24 @@ mod tests {
         kernel.lockspace_mut(&name).unwrap().members.remove(&node(3));
         go_on_without_3(&mut world, &name);
         assert!(world.violations()[0].contains("journal of 3 is not"), "{:?}", world.violations());
+    }
+
+    #[test]
+    fn who_goes_on_beside_one_that_has_unmounted_replays_all() {
+        let (mut world, name) = running();
+        world.crash(3);
+        for id in [1, 2] {
+            let life = world.life_of(node(id), &name).unwrap();
+            world.disk.begun.remove(&life);
+        }
+        let kernel = &mut world.nodes.get_mut(&node(2)).unwrap().kernel;
+        kernel.lockspace_mut(&name).unwrap().members.remove(&node(3));
+        // Node 1 had mounted, and is about to join again: that life is a later one than the member's.
+        let life = world.life_of(node(1), &name).unwrap();
+        world.disk.begun.insert(life, 1);
+        world.left_in_order(life);
+        world.unblocked(node(2), &name, 1000);
+        assert!(world.violations().is_empty(), "{:?}", world.violations());
     }
 
     #[test]

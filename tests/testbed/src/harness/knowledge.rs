@@ -53,7 +53,8 @@ impl World {
     }
 
     /// Without start-up fencing a cluster that begins anew knows nothing of a node that runs on from before: by choice. Nor can
-    /// it know of a daemon that has left this group before its own members came, and has not left that of the daemons yet. What any of the members has seen of it since its own start has to be enough, though.
+    /// it know of a daemon that has left this group before its own members came, and has not left that of the daemons yet. What
+    /// any of the members has seen of it since its own start has to be enough, though.
     pub(super) fn note_division(&mut self, id: NodeId, name: &LockspaceName, group: &Group) {
         let Some(view) = self.daemon(id).and_then(|daemon| daemon.view(group)) else { return };
         let mut alive = self.still_alive(name, &view.members).into_iter();

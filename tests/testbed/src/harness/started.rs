@@ -16,6 +16,8 @@ impl World {
         start: &KernelStart,
         report: &StartReport,
     ) {
+        // Of two that begin apart, neither may have run when the other one sent its START.
+        self.note_division(id, name, &Self::group(name));
         let members: BTreeSet<NodeId> = start.members.iter().map(|(node, _)| *node).collect();
         let space = self.nodes.get(&id).map(|host| host.kernel.space_members(name));
         if space.as_ref() != Some(&members) {
@@ -74,5 +76,35 @@ impl World {
         for node in members {
             self.away.remove(&(id, node));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::{node, running};
+    use dlm_core::options::Switch;
+
+    #[test]
+    fn who_starts_beside_one_that_began_apart_meanwhile_divides_the_lockspace() {
+        let (mut world, name) = running();
+        world.fixed.startup_fencing = Switch::Off;
+        for id in [1, 2] {
+            let views = world.daemon_mut(node(id)).unwrap().views.values_mut();
+            for view in views {
+                view.members.remove(&node(3));
+                view.ever.retain(|(other, _)| *other != node(3));
+            }
+        }
+        let start = KernelStart {
+            first: None,
+            nodir: false,
+            members: (1..=3).map(|id| (node(id), 1)).collect(),
+            renew: BTreeSet::new(),
+            release_recover: BTreeSet::new(),
+        };
+        world.check_started(node(1), &name, &start, &StartReport::default());
+        assert!(world.divided.contains(&name));
+        assert!(world.violations().is_empty(), "{:?}", world.violations());
     }
 }
