@@ -2,11 +2,15 @@
 //!
 //! The language is described in `runner/mod.rs`.
 
+mod ends;
 mod flapping;
 mod interleavings;
 mod many;
 mod plock_log;
 mod runner;
+#[path = "plock/spread.rs"]
+#[expect(dead_code, reason = "its locks of one file are for others")]
+mod spread;
 mod transfer;
 mod waits;
 

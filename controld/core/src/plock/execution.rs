@@ -51,7 +51,8 @@ impl Plocks {
         out: &mut Out<'_>,
     ) {
         let owner = Owner::Nobody { established: true };
-        let entry = self.resources.find_or_make(info.number, owner, out.now.mono);
+        let (entry, index) = self.resources.find_or_make(info.number, owner, out.now.mono);
+        index.note(info.number, info.node, entry);
         match entry.resource.lock(info) {
             Answer::Granted => self.finish(asked, 0, out),
             Answer::Conflict => self.finish(asked, CONFLICT, out),
@@ -116,9 +117,11 @@ impl Plocks {
 
     /// Grant what can be granted now.
     fn run_waiters(&mut self, number: u64, voice: &Voice<'_>, out: &mut Out<'_>) {
-        let Some(entry) = self.resources.find(number, out.now.mono) else { return };
+        let found = self.resources.find_with_index(number, out.now.mono);
+        let Some((entry, index)) = found else { return };
         let mut granted = Vec::new();
         entry.resource.run_waiters(&mut granted);
+        index.note_untried(number, entry);
         for info in granted.into_iter().filter(|info| info.node == voice.us) {
             self.results.granted(info, out);
         }
@@ -142,11 +145,16 @@ impl Plocks {
         let mut purged = 0_usize;
         let mut granted = Vec::new();
         let mut orphans: Vec<Asked> = Vec::new();
-        for (_, entry) in self.resources.iter_mut() {
+        for number in self.resources.take_of(node) {
+            let Some((entry, index)) = self.resources.get_with_index(number) else { continue };
             purged = purged.saturating_add(entry.resource.purge(node));
             orphans.extend(orphan(entry, node));
             if entry.may_grant(voice.us) {
                 entry.resource.run_waiters(&mut granted);
+            }
+            index.note_untried(number, entry);
+            if self.service != Service::Owned && entry.resource.is_empty() {
+                self.resources.remove(number);
             }
         }
         for info in granted.into_iter().filter(|info| info.node == voice.us) {
@@ -155,11 +163,7 @@ impl Plocks {
         for asked in orphans {
             self.multicast(asked, voice, out);
         }
-        if self.service == Service::Owned {
-            self.look_at_all_later(voice, out.now.mono);
-        } else {
-            self.resources.retain(|entry| !entry.resource.is_empty());
-        }
+        self.look_at_all_later(voice, out.now.mono);
         voice.debug(format!("purged {purged} plocks for {node}"), out);
     }
 }

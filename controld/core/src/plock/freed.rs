@@ -62,6 +62,10 @@ pub(super) struct Freed {
 }
 
 impl Freed {
+    pub(super) fn is_empty(&self) -> bool {
+        self.read.ranges.is_empty() && self.write.ranges.is_empty()
+    }
+
     /// What waiters of one mode can hope for.
     pub(super) const fn of(&self, mode: Mode) -> &Bytes {
         match mode {

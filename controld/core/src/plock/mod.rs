@@ -16,6 +16,7 @@ mod encoding;
 mod errno;
 mod execution;
 mod freed;
+mod index;
 mod list;
 mod locks;
 mod lockspace;

@@ -33,7 +33,7 @@ impl Plocks {
     /// A request of our kernel.
     pub(super) fn take_owned(&mut self, asked: Asked, voice: &Voice<'_>, out: &mut Out<'_>) {
         let number = asked.info.number;
-        let entry = self.resources.find_or_make(number, Owner::Unknown, out.now.mono);
+        let (entry, _) = self.resources.find_or_make(number, Owner::Unknown, out.now.mono);
         match entry.owner {
             Owner::Nobody { established: true } => self.multicast(asked, voice, out),
             // Behind our OWN of nobody: older ones may come back until then.
@@ -64,7 +64,7 @@ impl Plocks {
     /// Ask for a resource, and keep the request until there is an answer. One that waits already has asked.
     fn claim(&mut self, asked: Asked, voice: &Voice<'_>, out: &mut Out<'_>) {
         let number = asked.info.number;
-        let entry = self.resources.find_or_make(number, Owner::Unknown, out.now.mono);
+        let (entry, _) = self.resources.find_or_make(number, Owner::Unknown, out.now.mono);
         if entry.pending.is_empty() && !self.yielding {
             voice.send(Message::PlockOwn { number, owner: Some(voice.us) }, out);
         }
@@ -149,12 +149,13 @@ impl Plocks {
         out: &mut Out<'_>,
     ) {
         let us = voice.us;
-        let entry = self.resources.find_or_make(number, Owner::Unknown, out.now.mono);
+        let (entry, index) = self.resources.find_or_make(number, Owner::Unknown, out.now.mono);
         let before = entry.owner;
         match (owner, before) {
             (Some(owner), _) if owner != from => self.odd(from, number, before, voice, out),
             (Some(_), Owner::Unknown) => {
                 entry.owner = Owner::Node(from);
+                index.note(number, from, entry);
                 if from == us {
                     self.results.meters.owned();
                     self.apply_pending(number, voice, out);
@@ -216,7 +217,8 @@ impl Plocks {
         voice: &Voice<'_>,
         out: &mut Out<'_>,
     ) {
-        let Some(entry) = self.resources.find(info.number, out.now.mono) else {
+        let found = self.resources.find_with_index(info.number, out.now.mono);
+        let Some((entry, index)) = found else {
             voice.error(
                 format!("receive sync from {from} ignored: no resource {:x}", info.number),
                 out,
@@ -240,6 +242,8 @@ impl Plocks {
         } else {
             entry.resource.push_waiter(*info)
         };
+        index.note(info.number, info.node, entry);
+        index.note_untried(info.number, entry);
         if !known {
             voice.error(format!("receive sync from {from} fits nothing: {}", Shown(info)), out);
         }

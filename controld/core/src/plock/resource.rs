@@ -224,6 +224,11 @@ impl Resource {
         self.locks.is_of(holder) || self.waiters.of_holder(holder).next().is_some()
     }
 
+    /// The waiters' next pass may grant something, whatever it is for.
+    pub(super) fn has_freed(&self) -> bool {
+        !self.freed.is_empty()
+    }
+
     /// Neither locks nor waiters.
     #[must_use]
     pub fn is_empty(&self) -> bool {

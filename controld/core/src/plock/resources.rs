@@ -1,5 +1,6 @@
 //! The resources of a lockspace: one for each file that somebody locks.
 
+use crate::plock::index::{Derived, Index, Places};
 use crate::plock::resource::Resource;
 use crate::plock::results::Asked;
 use crate::types::{Instant, NodeId};
@@ -22,6 +23,14 @@ pub(super) enum Owner {
 }
 
 impl Owner {
+    /// Who, if it is a node.
+    pub(super) fn node(self) -> Option<NodeId> {
+        match self {
+            Self::Node(node) => Some(node),
+            Self::Unknown | Self::Nobody { .. } => None,
+        }
+    }
+
     /// As dumps show it: -1, 0, or a node.
     pub(super) fn number(self) -> i64 {
         match self {
@@ -43,6 +52,9 @@ pub(super) struct Entry {
     pub(super) pending: VecDeque<Asked>,
     /// Last use.
     pub(super) used: Instant,
+    /// Which nodes have to do with it.
+    #[serde(skip)]
+    pub(super) places: Derived<Places>,
 }
 
 impl Entry {
@@ -61,9 +73,27 @@ impl Entry {
 
 /// All resources of a lockspace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "Encoded")]
 pub(super) struct Resources {
     entries: BTreeMap<u64, Entry>,
     created: u64,
+    #[serde(skip)]
+    index: Derived<Index>,
+}
+
+/// As they are decoded, without what follows from it.
+#[derive(Deserialize)]
+struct Encoded {
+    entries: BTreeMap<u64, Entry>,
+    created: u64,
+}
+
+impl From<Encoded> for Resources {
+    fn from(Encoded { entries, created }: Encoded) -> Self {
+        let mut resources = Self { entries, created, index: Derived::default() };
+        resources.index_anew();
+        resources
+    }
 }
 
 impl Resources {
@@ -82,13 +112,32 @@ impl Resources {
 
     /// A resource, used now.
     pub(super) fn find(&mut self, number: u64, now: Instant) -> Option<&mut Entry> {
-        let entry = self.entries.get_mut(&number)?;
-        entry.used = now;
-        Some(entry)
+        self.find_with_index(number, now).map(|(entry, _)| entry)
     }
 
-    /// A resource, used now; made with this owner if there is none.
-    pub(super) fn find_or_make(&mut self, number: u64, owner: Owner, now: Instant) -> &mut Entry {
+    /// A resource, and where to note what becomes of it; to look at it is no use of it.
+    pub(super) fn get_with_index(&mut self, number: u64) -> Option<(&mut Entry, &mut Index)> {
+        Some((self.entries.get_mut(&number)?, &mut self.index.0))
+    }
+
+    /// The same, used now.
+    pub(super) fn find_with_index(
+        &mut self,
+        number: u64,
+        now: Instant,
+    ) -> Option<(&mut Entry, &mut Index)> {
+        let (entry, index) = self.get_with_index(number)?;
+        entry.used = now;
+        Some((entry, index))
+    }
+
+    /// A resource, used now; made with this owner if there is none. With it, where to note which nodes have to do with it.
+    pub(super) fn find_or_make(
+        &mut self,
+        number: u64,
+        owner: Owner,
+        now: Instant,
+    ) -> (&mut Entry, &mut Index) {
         let created = &mut self.created;
         let entry = self.entries.entry(number).or_insert_with(|| {
             *created = created.wrapping_add(1);
@@ -98,18 +147,27 @@ impl Resources {
                 resource: Resource::default(),
                 pending: VecDeque::new(),
                 used: now,
+                places: Derived::default(),
             }
         });
         entry.used = now;
-        entry
+        (entry, &mut self.index.0)
     }
 
     pub(super) fn remove(&mut self, number: u64) {
-        self.entries.remove(&number);
+        let Some(entry) = self.entries.remove(&number) else { return };
+        self.index.0.forget_untried(number);
+        for place in entry.places.0.iter() {
+            let moved = self.index.0.vacate(*place);
+            if let Some(moved) = moved.and_then(|moved| self.entries.get_mut(&moved)) {
+                moved.places.0.moved(*place);
+            }
+        }
     }
 
     pub(super) fn clear(&mut self) {
         self.entries.clear();
+        self.index = Derived::default();
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Entry)> {
@@ -123,6 +181,19 @@ impl Resources {
     /// Keep those that `keep` wants.
     pub(super) fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
         self.entries.retain(|_, entry| keep(entry));
+        self.index_anew();
+    }
+
+    /// A node is gone: the numbers of all resources that may have to do with it, or have waiters to be tried. It is noted of
+    /// none of them any more.
+    pub(super) fn take_of(&mut self, node: NodeId) -> impl Iterator<Item = u64> + use<> {
+        let numbers = self.index.0.take(node);
+        for number in &numbers {
+            if let Some(entry) = self.entries.get_mut(number) {
+                entry.places.0.remove(node);
+            }
+        }
+        numbers.into_iter()
     }
 
     /// In the order of their creation.
@@ -130,5 +201,32 @@ impl Resources {
         let mut all: Vec<(u64, &Entry)> = self.iter().collect();
         all.sort_by_key(|(_, entry)| entry.created);
         all
+    }
+
+    fn index_anew(&mut self) {
+        self.index = Derived::default();
+        for (number, entry) in &mut self.entries {
+            self.index.0.note_all(*number, entry);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Resources {
+    /// The index has what it should have.
+    pub(super) fn check_index(&self) {
+        let index = &self.index.0;
+        for (number, entry) in &self.entries {
+            let places: Vec<NodeId> =
+                entry.places.0.iter().map(|place| index.check(*number, *place)).collect();
+            let holders = entry.resource.locks().map(|(lock, _)| lock.holder.node);
+            let waiters = entry.resource.waiters().map(|(info, _)| info.node);
+            for node in holders.chain(waiters).chain(entry.owner.node()) {
+                assert!(places.contains(&node), "{node} has to do with {number}: {places:?}");
+            }
+            assert!(!entry.resource.has_freed() || index.is_untried(*number), "{number}");
+        }
+        let places = self.entries.values().map(|entry| entry.places.0.iter().count());
+        assert_eq!(places.sum::<usize>(), index.len());
     }
 }

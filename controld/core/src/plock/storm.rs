@@ -177,6 +177,7 @@ impl World {
         let node = self.nodes.get_mut(&id).unwrap();
         let (kind, was) = (node.kind, (node.plocks.service(), node.plocks.yielding));
         act(node, &voice, &mut out);
+        node.plocks.resources.check_index();
         self.yields += u64::from(node.plocks.yielding && !was.1);
         self.switches += u64::from(node.plocks.service() != was.0);
         for effect in effects {

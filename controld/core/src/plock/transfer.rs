@@ -353,14 +353,17 @@ impl Plocks {
         if *continues != self.resources.contains(*number) {
             return Err("its beginning is missing, or comes twice");
         }
-        let entry = self.resources.find_or_make(*number, owner, out.now.mono);
+        let (entry, index) = self.resources.find_or_make(*number, owner, out.now.mono);
+        owner.node().into_iter().for_each(|node| index.note(*number, node, entry));
         let all = entries.iter().all(|part| {
+            index.note(*number, part.holder.node, entry);
             if part.waiter {
                 entry.resource.push_waiter(waiter(part, *number, voice.global_id))
             } else {
                 entry.resource.push_lock(lock(part))
             }
         });
+        index.note_untried(*number, entry);
         if all { Ok(()) } else { Err("a range ends before it begins") }
     }
 
