@@ -101,6 +101,11 @@ impl Run {
         &self.plock_log
     }
 
+    /// Our messages that have not come back, oldest first.
+    pub(crate) fn under_way(&self) -> impl Iterator<Item = &Message> {
+        self.sent.iter().map(|(_, packet)| &packet.message)
+    }
+
     /// Carry out a line of a script.
     pub(crate) fn line(&mut self, line: &str) {
         let word = line.split_whitespace().next().expect("an event line");
@@ -282,7 +287,7 @@ impl Run {
         self.deliver(group, from, message);
     }
 
-    pub(super) fn deliver(&mut self, group: Group, from: NodeId, message: Message) {
+    pub(crate) fn deliver(&mut self, group: Group, from: NodeId, message: Message) {
         let packet = packet(&group, from, message);
         self.step(Event::Message { group, from, packet, length: 0 });
     }

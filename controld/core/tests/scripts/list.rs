@@ -186,6 +186,11 @@ scripts! {
     plock_transfer_in_batches
     plock_transfer_in_parts
     plock_transfer_that_is_incomplete_is_none
+    plock_older_requests_are_on_their_way_where_a_file_becomes_ours
+    plock_close_is_behind_its_lock_wherever_that_comes_back
+    plock_lock_that_is_being_handed_over_is_sent_once
+    plock_transfer_whose_end_names_another_change_is_none
+    plock_what_was_said_before_the_senders_barrier_is_in_its_state
     defect_70_commands_wait_for_their_turn
     defect_71_failed_node_ends_the_wait_for_its_answer
     defect_71_operations_are_forgotten_in_time
