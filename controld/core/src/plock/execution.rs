@@ -34,7 +34,7 @@ impl Plocks {
                 let entry = self.resources.find(info.number, out.now.mono);
                 let found = entry.is_some_and(|entry| entry.resource.cancel(info));
                 self.results.meters.gave_up(info);
-                self.finish(asked, if found { 0 } else { -ENOENT }, out);
+                self.results.finish_ours(asked, if found { 0 } else { -ENOENT }, out);
                 self.free_if_empty(info.number, voice, out);
             }
             Op::Unknown(number) => {
@@ -54,16 +54,17 @@ impl Plocks {
         let (entry, index) = self.resources.find_or_make(info.number, owner, out.now.mono);
         index.note(info.number, info.node, entry);
         match entry.resource.lock(info) {
-            Answer::Granted => self.finish(asked, 0, out),
-            Answer::Conflict => self.finish(asked, CONFLICT, out),
+            Answer::Granted => self.results.finish_ours(asked, 0, out),
+            Answer::Conflict => self.results.finish_ours(asked, CONFLICT, out),
             Answer::Queued => {
                 if let Some(asked) = asked {
                     self.results.meters.waits(info, asked.since);
                 }
             }
-            Answer::Invalid => self.finish(asked, -EINVAL, out),
+            Answer::Invalid => self.results.finish_ours(asked, -EINVAL, out),
         }
-        self.run_waiters(info.number, voice, out);
+        let (granted, empty) = entry.run_waiters(info.number, index);
+        self.granted(info.number, granted, empty, voice, out);
     }
 
     fn unlock(
@@ -73,8 +74,9 @@ impl Plocks {
         voice: &Voice<'_>,
         out: &mut Out<'_>,
     ) {
-        let Some(entry) = self.resources.find(info.number, out.now.mono) else {
-            self.finish(asked, 0, out);
+        let found = self.resources.find_with_index(info.number, out.now.mono);
+        let Some((entry, index)) = found else {
+            self.results.finish_ours(asked, 0, out);
             return;
         };
         let mut cleared = Vec::new();
@@ -83,8 +85,9 @@ impl Plocks {
             self.results.meters.gave_up(waiter);
             voice.error(format!("clear waiter {}", Shown(waiter)), out);
         }
-        self.finish(asked, 0, out);
-        self.run_waiters(info.number, voice, out);
+        self.results.finish_ours(asked, 0, out);
+        let (granted, empty) = entry.run_waiters(info.number, index);
+        self.granted(info.number, granted, empty, voice, out);
     }
 
     /// F_GETLK, of ours.
@@ -109,23 +112,21 @@ impl Plocks {
         self.free_if_empty(asked.info.number, voice, out);
     }
 
-    pub(super) fn finish(&mut self, asked: Option<&Asked>, result: i32, out: &mut Out<'_>) {
-        if let Some(asked) = asked {
-            self.results.finish(asked, result, out);
-        }
-    }
-
-    /// Grant what can be granted now.
-    fn run_waiters(&mut self, number: u64, voice: &Voice<'_>, out: &mut Out<'_>) {
-        let found = self.resources.find_with_index(number, out.now.mono);
-        let Some((entry, index)) = found else { return };
-        let mut granted = Vec::new();
-        entry.resource.run_waiters(&mut granted);
-        index.note_untried(number, entry);
+    /// Who waited for a file has its lock now. `empty`: nobody has any more there.
+    fn granted(
+        &mut self,
+        number: u64,
+        granted: Vec<PlockInfo>,
+        empty: bool,
+        voice: &Voice<'_>,
+        out: &mut Out<'_>,
+    ) {
         for info in granted.into_iter().filter(|info| info.node == voice.us) {
             self.results.granted(info, out);
         }
-        self.free_if_empty(number, voice, out);
+        if empty {
+            self.free_if_empty(number, voice, out);
+        }
     }
 
     /// Without ownership a resource lives as long as its locks.

@@ -1,12 +1,13 @@
 //! A list whose members can be found by their range, mode and holder.
 //!
-//! Most files have a lock or two: a short list of locks is looked through, which costs less than to keep trees beside it. They
-//! are made when it gets long, and kept until it is empty.
+//! Most files have a lock or two: a short list of locks is a vector that is looked through, which costs less than to keep trees,
+//! in time as in memory. They are made when it gets long, and kept until it is empty.
 
 use super::ranges::{Key, Ranges, Search, Wanted};
 use super::record::{Holder, Mode, PlockInfo};
 use super::resource::Lock;
 use crate::types::NodeId;
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
@@ -47,28 +48,47 @@ pub(super) struct Entry<T> {
     pub(super) syncing: bool,
 }
 
+/// A member, behind its number.
+type Numbered<T> = (u64, Entry<T>);
+
 /// The list. Members have numbers that grow with their place in it; a number is never used again.
 #[derive(Clone, Debug)]
 pub(super) struct List<T> {
     next: u64,
+    members: Members<T>,
+}
+
+#[derive(Clone, Debug)]
+enum Members<T> {
+    /// With their numbers, in their order. What is empty is short.
+    Short(Vec<Numbered<T>>),
+    Long(Box<Long<T>>),
+}
+
+/// Many members, and trees to find them.
+#[derive(Clone, Debug)]
+struct Long<T> {
     entries: BTreeMap<u64, Entry<T>>,
-    /// Whether the trees are there.
-    long: bool,
     by_mode: Ranges<Mode>,
     by_holder: Ranges<Holder>,
 }
 
 impl<T> Default for List<T> {
     fn default() -> Self {
-        let (by_mode, by_holder) = (Ranges::default(), Ranges::default());
-        Self { next: 0, entries: BTreeMap::new(), long: false, by_mode, by_holder }
+        Self { next: 0, members: Members::Short(Vec::new()) }
     }
 }
 
 /// The members in their order; their numbers mean nothing.
 impl<T: Serialize> Serialize for List<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.entries.values().map(|entry| (&entry.item, entry.syncing)))
+        const fn both<T>(entry: &Entry<T>) -> (&T, bool) {
+            (&entry.item, entry.syncing)
+        }
+        match &self.members {
+            Members::Short(all) => serializer.collect_seq(all.iter().map(|(_, entry)| both(entry))),
+            Members::Long(long) => serializer.collect_seq(long.entries.values().map(both)),
+        }
     }
 }
 
@@ -83,7 +103,7 @@ impl<'de, T: Member + Copy + Deserialize<'de>> Deserialize<'de> for List<T> {
             }
             let seq = list.next;
             list.push(item);
-            if let Some(entry) = list.entries.get_mut(&seq) {
+            if let Some(entry) = list.entry_mut(seq) {
                 entry.syncing = syncing;
             }
         }
@@ -94,7 +114,7 @@ impl<'de, T: Member + Copy + Deserialize<'de>> Deserialize<'de> for List<T> {
 /// Lists are equal if their members are, whatever their numbers.
 impl<T: PartialEq> PartialEq for List<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.entries.values().eq(other.entries.values())
+        self.iter().eq(other.iter())
     }
 }
 
@@ -102,65 +122,118 @@ impl<T: Eq> Eq for List<T> {}
 
 impl<T: Hash> Hash for List<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_usize(self.entries.len());
-        self.entries.values().for_each(|entry| entry.hash(state));
+        state.write_usize(self.len());
+        self.iter().for_each(|entry| entry.hash(state));
+    }
+}
+
+impl<T> List<T> {
+    pub(super) fn len(&self) -> usize {
+        match &self.members {
+            Members::Short(all) => all.len(),
+            Members::Long(long) => long.entries.len(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        match &self.members {
+            Members::Short(all) => all.is_empty(),
+            Members::Long(_) => false,
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<T>> {
+        let (short, long) = self.parts();
+        let long = long.into_iter().flat_map(|long| long.entries.values());
+        short.iter().map(|(_, entry)| entry).chain(long)
+    }
+
+    /// The one that there is; the other is empty.
+    fn parts(&self) -> (&[Numbered<T>], Option<&Long<T>>) {
+        match &self.members {
+            Members::Short(all) => (all, None),
+            Members::Long(long) => (&[], Some(long)),
+        }
+    }
+
+    fn entry_mut(&mut self, seq: u64) -> Option<&mut Entry<T>> {
+        match &mut self.members {
+            Members::Short(all) => {
+                all.iter_mut().find(|(of, _)| *of == seq).map(|(_, entry)| entry)
+            }
+            Members::Long(long) => long.entries.get_mut(&seq),
+        }
     }
 }
 
 impl<T: Member + Copy> List<T> {
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     pub(super) fn get(&self, seq: u64) -> Option<T> {
-        self.entries.get(&seq).map(|entry| entry.item)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<T>> {
-        self.entries.values()
+        let entry = match &self.members {
+            Members::Short(all) => all.iter().find(|(of, _)| *of == seq).map(|(_, entry)| entry),
+            Members::Long(long) => long.entries.get(&seq),
+        };
+        entry.map(|entry| entry.item)
     }
 
     /// Appends.
     pub(super) fn push(&mut self, item: T) {
         let seq = self.next;
         self.next = seq.saturating_add(1);
-        self.entries.insert(seq, Entry { item, syncing: false });
-        if self.long {
-            self.index(seq, &item.lock());
-        } else if self.entries.len() > T::SHORT {
-            self.long = true;
-            let all: Vec<(u64, Lock)> =
-                self.entries.iter().map(|(seq, entry)| (*seq, entry.item.lock())).collect();
-            all.iter().for_each(|(seq, lock)| self.index(*seq, lock));
+        let entry = Entry { item, syncing: false };
+        match &mut self.members {
+            Members::Short(all) if all.len() < T::SHORT => {
+                if all.is_empty() {
+                    // Most have one.
+                    all.reserve_exact(1);
+                }
+                all.push((seq, entry));
+            }
+            Members::Short(all) => {
+                let mut long = Long::default();
+                let all = core::mem::take(all).into_iter().chain([(seq, entry)]);
+                all.for_each(|(seq, entry)| long.insert(seq, entry));
+                self.members = Members::Long(Box::new(long));
+            }
+            Members::Long(long) => long.insert(seq, entry),
         }
     }
 
     /// Takes a member out.
     pub(super) fn remove(&mut self, seq: u64) -> Option<T> {
-        let item = self.entries.remove(&seq)?.item;
-        self.forget(seq, &item.lock());
-        self.long &= !self.entries.is_empty();
-        Some(item)
+        match &mut self.members {
+            Members::Short(all) => {
+                let place = all.iter().position(|(of, _)| *of == seq)?;
+                Some(all.remove(place).1.item)
+            }
+            Members::Long(long) => {
+                let item = long.entries.remove(&seq)?.item;
+                long.forget(seq, &item.lock());
+                if long.entries.is_empty() {
+                    self.members = Members::Short(Vec::new());
+                }
+                Some(item)
+            }
+        }
     }
 
     /// Another member in its place, which keeps the mark.
     pub(super) fn replace(&mut self, seq: u64, item: T) {
-        if let Some(entry) = self.entries.get_mut(&seq) {
-            let old = core::mem::replace(&mut entry.item, item);
-            if self.long {
-                self.forget(seq, &old.lock());
-                self.index(seq, &item.lock());
-            }
+        let Some(entry) = self.entry_mut(seq) else { return };
+        let old = core::mem::replace(&mut entry.item, item);
+        if let Members::Long(long) = &mut self.members {
+            long.forget(seq, &old.lock());
+            long.index(seq, &item.lock());
         }
     }
 
     /// Marks all members.
     pub(super) fn mark_syncing(&mut self) {
-        self.entries.values_mut().for_each(|entry| entry.syncing = true);
+        match &mut self.members {
+            Members::Short(all) => all.iter_mut().for_each(|(_, entry)| entry.syncing = true),
+            Members::Long(long) => {
+                long.entries.values_mut().for_each(|entry| entry.syncing = true);
+            }
+        }
     }
 
     /// Clears the mark of the first marked member that is or wants this lock. Whether there was one.
@@ -168,7 +241,7 @@ impl<T: Member + Copy> List<T> {
         let same = |entry: &&mut Entry<T>| entry.syncing && entry.item.lock() == *lock;
         let of_holder: Vec<u64> = self.own(lock).collect();
         for seq in of_holder {
-            if let Some(entry) = self.entries.get_mut(&seq).filter(same) {
+            if let Some(entry) = self.entry_mut(seq).filter(same) {
                 entry.syncing = false;
                 return true;
             }
@@ -176,23 +249,22 @@ impl<T: Member + Copy> List<T> {
         false
     }
 
-    /// A search of members by mode and range; nothing is found in a short list.
-    pub(super) const fn search(&self) -> Search<'_, Mode> {
-        self.by_mode.search()
+    /// A search of members by mode and range, in a long list.
+    pub(super) fn search(&self) -> Option<Search<'_, Mode>> {
+        self.parts().1.map(|long| long.by_mode.search())
     }
 
     /// The first, in list order, of those that overlap the wanted lock and are not its holder's, with a mode that does not go
     /// together with its mode.
     pub(super) fn in_the_way(&self, wanted: &Lock) -> Option<Lock> {
-        if !self.long {
-            let mut locks = self.entries.values().map(|entry| entry.item.lock());
+        let Some(mut search) = self.search() else {
+            let mut locks = self.parts().0.iter().map(|(_, entry)| entry.item.lock());
             return locks.find(|lock| {
                 let exclusive = Mode::Write == lock.mode || Mode::Write == wanted.mode;
                 let overlaps = lock.start <= wanted.end && wanted.start <= lock.end;
                 exclusive && overlaps && lock.holder != wanted.holder
             });
-        }
-        let mut search = self.search();
+        };
         search.add(Wanted::overlapping(Mode::Write, wanted.start, wanted.end));
         if wanted.mode == Mode::Write {
             search.add(Wanted::overlapping(Mode::Read, wanted.start, wanted.end));
@@ -220,15 +292,29 @@ impl<T: Member + Copy> List<T> {
     }
 
     fn of(&self, wanted: Wanted<Holder>) -> impl Iterator<Item = u64> {
-        let found = self.long.then(|| self.by_holder.find(wanted));
-        let short = (!self.long).then_some(&self.entries);
-        let looked_through = short.into_iter().flatten().filter(move |(_, entry)| {
+        let (short, long) = self.parts();
+        let looked_through = short.iter().filter(move |(_, entry)| {
             let lock = entry.item.lock();
             (wanted.first..=wanted.last).contains(&lock.holder)
                 && lock.start <= wanted.end
                 && wanted.start <= lock.end
         });
-        found.into_iter().flatten().chain(looked_through.map(|(seq, _)| *seq))
+        let found = long.map(|long| long.by_holder.find(wanted));
+        looked_through.map(|(seq, _)| *seq).chain(found.into_iter().flatten())
+    }
+}
+
+impl<T> Default for Long<T> {
+    fn default() -> Self {
+        let (by_mode, by_holder) = (Ranges::default(), Ranges::default());
+        Self { entries: BTreeMap::new(), by_mode, by_holder }
+    }
+}
+
+impl<T: Member> Long<T> {
+    fn insert(&mut self, seq: u64, entry: Entry<T>) {
+        self.index(seq, &entry.item.lock());
+        self.entries.insert(seq, entry);
     }
 
     fn index(&mut self, seq: u64, lock: &Lock) {
@@ -238,9 +324,6 @@ impl<T: Member + Copy> List<T> {
     }
 
     fn forget(&mut self, seq: u64, lock: &Lock) {
-        if !self.long {
-            return;
-        }
         let &Lock { start, holder, mode, .. } = lock;
         self.by_mode.remove(Key { group: mode, start, seq });
         self.by_holder.remove(Key { group: holder, start, seq });

@@ -53,9 +53,8 @@ impl Locks {
     /// Nothing is in the way: what the holder has in the range gives way to the new lock. Whether any of it was for
     /// writing, and the new lock is not.
     pub(super) fn insert(&mut self, new: Lock) -> bool {
-        let own: Vec<u64> = self.list.own(&new).collect();
         let mut lowered = false;
-        for seq in own {
+        for seq in self.own(&new) {
             let Some(old) = self.list.get(seq) else { continue };
             lowered |= old.mode > new.mode;
             if old.covers(&new) {
@@ -74,6 +73,13 @@ impl Locks {
         lowered
     }
 
+    /// What a holder has in a range, in list order; hardly ever more than one, for which no memory is asked.
+    fn own(&self, lock: &Lock) -> impl Iterator<Item = u64> + use<> {
+        let mut own = self.list.own(lock);
+        let first = own.next();
+        first.into_iter().chain(own.collect::<Vec<u64>>())
+    }
+
     /// A part of the old lock, or all of it, changes its mode: it becomes the new one in its place, what is left of
     /// the old one is appended. The pid stays, and the remainders get the new one.
     fn turn(&mut self, seq: u64, old: &Lock, new: Lock) {
@@ -88,8 +94,7 @@ impl Locks {
 
     /// Takes a range from its holder; each lock that loses something is shown with the range it loses.
     pub(super) fn remove(&mut self, gone: &Lock, mut lost: impl FnMut(&Lock)) {
-        let own: Vec<u64> = self.list.own(gone).collect();
-        for seq in own {
+        for seq in self.own(gone) {
             let Some(old) = self.list.get(seq) else { continue };
             lost(&Lock { start: old.start.max(gone.start), end: old.end.min(gone.end), ..old });
             if gone.covers(&old) {

@@ -31,8 +31,8 @@ pub(super) fn run(
     freed: &mut Freed,
     granted: &mut Vec<PlockInfo>,
 ) {
+    let Some(mut search) = waiters.search() else { return };
     let mut open = core::mem::take(freed);
-    let mut search = waiters.search();
     for mode in [Mode::Read, Mode::Write] {
         for (start, end) in open.of(mode).iter() {
             search.add(Wanted::overlapping(mode, start, end));

@@ -241,7 +241,7 @@ impl Resource {
     }
 
     fn forget_freed(&mut self) {
-        if self.waiters.is_empty() {
+        if self.waiters.is_empty() && self.has_freed() {
             self.freed = Freed::default();
         }
     }

@@ -1,5 +1,6 @@
 //! The resources of a lockspace: one for each file that somebody locks.
 
+use crate::plock::PlockInfo;
 use crate::plock::index::{Derived, Index, Places};
 use crate::plock::resource::Resource;
 use crate::plock::results::Asked;
@@ -63,6 +64,14 @@ impl Entry {
     pub(super) fn keep(&mut self, asked: Asked) {
         let place = self.pending.partition_point(|other| other.serial < asked.serial);
         self.pending.insert(place, asked);
+    }
+
+    /// Grant what can be granted now: to whom, and whether nobody has or wants a lock here any more.
+    pub(super) fn run_waiters(&mut self, number: u64, index: &mut Index) -> (Vec<PlockInfo>, bool) {
+        let mut granted = Vec::new();
+        self.resource.run_waiters(&mut granted);
+        index.note_untried(number, self);
+        (granted, self.resource.is_empty())
     }
 
     /// It is this node's, and so is what is known of its locks and waiters.

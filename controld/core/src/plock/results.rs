@@ -77,6 +77,13 @@ impl Results {
         self.answer(asked, PlockInfo { result, ..asked.info }, out);
     }
 
+    /// The same, where it is ours.
+    pub(super) fn finish_ours(&mut self, asked: Option<&Asked>, result: i32, out: &mut Out<'_>) {
+        if let Some(asked) = asked {
+            self.finish(asked, result, out);
+        }
+    }
+
     /// A request is finished, and its result has other fields than the request.
     pub(super) fn answer(&mut self, asked: &Asked, result: PlockInfo, out: &mut Out<'_>) {
         self.meters.answered(asked.since, &result, out.now.mono);

@@ -278,7 +278,7 @@ impl Plocks {
             // Sent before a C daemon came, which will not carry it out.
             (asked, _) if info.op == Op::Cancel && !self.all_ours => {
                 voice.detail(format!("receive_plock error from {from} optype 4"), out);
-                self.finish(asked.as_ref(), -EINVAL, out);
+                self.results.finish_ours(asked.as_ref(), -EINVAL, out);
             }
             (asked, Service::Owned) => self.hear_owned_plock(info, asked, voice, out),
             (asked, _) => self.apply(info, asked.as_ref(), voice, out),
