@@ -116,7 +116,8 @@ pub fn fence(request: Request, fencer: &dyn Fencer) -> Outcome {
 }
 
 impl Outcome {
-    /// The exit code: of a failure the low byte of its result, as a C program returns it.
+    /// The exit code: of a failure the low byte of its result, as a C program returns it. One whose low byte is 0 is 1: 0 says
+    /// that the node is fenced.
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {
@@ -124,7 +125,7 @@ impl Outcome {
             Self::NoNode => EXIT_NO_NODE,
             Self::Failed(result) => {
                 let [low, ..] = result.to_le_bytes();
-                low
+                low.max(1)
             }
         }
     }
@@ -183,6 +184,15 @@ mod tests {
         let fencer = fake(LastFenced::At(i64::MAX), -19);
         let outcome = fence(Request { node: 3, fail_time: 0 }, &fencer);
         assert_eq!((outcome, outcome.exit_code()), (Outcome::Failed(-19), 237));
+    }
+
+    #[test]
+    fn no_failure_looks_like_a_fencing() {
+        for (result, code) in [(256, 1), (-256, 1), (i32::MIN, 1), (1, 1), (-1, 255), (-62, 194)] {
+            let outcome =
+                fence(Request { node: 3, fail_time: 5 }, &fake(LastFenced::Never, result));
+            assert_eq!((outcome, outcome.exit_code()), (Outcome::Failed(result), code));
+        }
     }
 
     #[test]

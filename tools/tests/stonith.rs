@@ -55,3 +55,15 @@ fn says_so_where_there_is_no_node() {
     let nothing = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     assert_eq!(run(&nothing, &[], "fail_time=5\n"), (255, "no node\n".to_owned()));
 }
+
+/// Files of these names that are no libraries hide those of this machine.
+#[test]
+fn a_missing_library_is_a_failure() {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("missing");
+    std::fs::create_dir_all(&directory).unwrap();
+    for soname in ["libstonithd.so.26", "libstonithd.so.56"] {
+        std::fs::write(directory.join(soname), "").unwrap();
+    }
+    let failed = "kick_helper error -79 nodeid 3\n".to_owned();
+    assert_eq!(run(&directory, &["-n", "3", "-t", "5"], ""), (177, failed));
+}
