@@ -29,10 +29,11 @@ fn main() -> anyhow::Result<ExitCode> {
         "die" => return Ok(ExitCode::from(7)),
         _ => {}
     }
+    let memory = memory()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::listen()?;
-        fs::write(format!("{path}.seen"), seen()?)?;
+        fs::write(format!("{path}.seen"), seen()? + &memory)?;
         systemd::ready()?;
         readiness.ready();
         let why = signals.next().await;
@@ -44,14 +45,39 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A line of `/proc/self/status` without its name.
+fn field(status: &str, name: &str) -> String {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_default().trim().to_owned()
+}
+
+/// What it means for the memory in use, and for a large buffer that nobody touches, that memory is locked: kB that are locked
+/// before and behind the buffer's birth, and kB that are resident.
+fn memory() -> anyhow::Result<String> {
+    const BUFFER: usize = 64 << 20;
+    let status = || fs::read_to_string("/proc/self/status").context("own status");
+    let locked = lock_memory().map_or_else(|error| error.to_string(), |()| "yes".to_owned());
+    let before = status()?;
+    let buffer: Vec<u8> = Vec::with_capacity(BUFFER);
+    let size = std::hint::black_box(&buffer).capacity().min(BUFFER) >> 10;
+    let after = status()?;
+    let kb = |status: &str, name: &str| field(status, name).replace(" kB", "");
+    Ok([
+        format!("memory={locked}"),
+        format!("buffer_kb={size}"),
+        format!("locked_kb={} {}", kb(&before, "VmLck:"), kb(&after, "VmLck:")),
+        format!("resident_kb={} {}", kb(&before, "VmRSS:"), kb(&after, "VmRSS:")),
+        format!("capabilities={}", field(&after, "CapEff:")),
+        String::new(),
+    ]
+    .join("\n"))
+}
+
 /// One `name=value` a line.
 fn seen() -> anyhow::Result<String> {
     let link = |path: &str| fs::read_link(path).map(|target| target.display().to_string());
     let status = fs::read_to_string("/proc/self/status").context("own status")?;
-    let ours = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap_or_default().trim().to_owned()
-    };
+    let ours = |name: &str| field(&status, name);
     let session = nix::unistd::getsid(None)?;
     let mask = umask(FileMode::S_IWGRP | FileMode::S_IWOTH);
     let variables = std::env::vars().filter(|(name, _)| name.starts_with("DLM_CONTROLD")).count();
@@ -68,7 +94,6 @@ fn seen() -> anyhow::Result<String> {
         format!("blocked={}", ours("SigBlk:")),
         format!("ignored={}", ours("SigIgn:")),
         format!("inheritable={:?}", inheritable_descriptors()?),
-        format!("memory={}", lock_memory().is_ok()),
         String::new(),
     ]
     .join("\n"))

@@ -1,6 +1,9 @@
 //! The service room end to end, with the program of `examples/service_probe.rs` as the daemon.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../src/skipped.rs"]
+mod skipped;
+
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -188,6 +191,36 @@ fn signals_that_a_caller_blocked_or_ignored_work_again() {
     kill(daemon, Signal::SIGHUP).unwrap();
     kill(daemon, Signal::SIGPIPE).unwrap();
     assert_eq!(end(daemon, Signal::SIGTERM), WaitStatus::Exited(daemon, 0));
+}
+
+/// The daemon works when the storage that it would be paged in from is blocked. What nobody touches costs nothing.
+#[test]
+fn memory_is_locked_when_it_is_touched() {
+    let place = Place::new();
+    place.run("background", "serve");
+    let seen = place.seen();
+    end(place.daemon(), Signal::SIGTERM);
+    let pair = |name: &str| {
+        let (before, after) = seen.get(name).and_then(|text| text.split_once(' ')).unwrap();
+        let kb = |text: &str| text.parse::<u64>().unwrap();
+        (kb(before), kb(after))
+    };
+    let (locked, with_buffer) = pair("locked_kb");
+    let capabilities = u64::from_str_radix(seen.get("capabilities").unwrap(), 16).unwrap();
+    // CAP_IPC_LOCK, which is nothing in a user namespace. Root of a container may not have it.
+    let users = fs::read_to_string("/proc/self/uid_map").unwrap();
+    let everybody = users.split_whitespace().eq(["0", "0", "4294967295"]);
+    if !everybody || (capabilities >> 14) & 1 == 0 {
+        assert!(seen.get("memory").unwrap().starts_with("cannot lock memory: "), "{seen:?}");
+        skipped::skipped("the right to lock memory");
+        return;
+    }
+    assert_eq!(seen.get("memory").map(String::as_str), Some("yes"), "{seen:?}");
+    assert!(locked > 0, "{seen:?}");
+    let buffer: u64 = seen.get("buffer_kb").unwrap().parse().unwrap();
+    let (resident, now) = pair("resident_kb");
+    assert!(with_buffer >= locked + buffer, "future memory is not locked: {seen:?}");
+    assert!(now < resident + buffer / 2, "memory is resident before it is touched: {seen:?}");
 }
 
 #[test]
