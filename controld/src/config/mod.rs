@@ -164,13 +164,34 @@ impl Config {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{path}: {diagnostic}");
         }
+        let risks = self.risks();
+        for risk in &risks {
+            let _ = writeln!(text, "{path}: warning: {risk}");
+        }
         let worst = report.diagnostics.iter().map(|found| found.problem.severity()).max();
         match (report.missing, worst) {
             (true, _) => text.push_str(&format!("{path}: no such file, defaults are used\n")),
-            (false, None) => text.push_str(&format!("{path}: ok\n")),
-            (false, Some(_)) => {}
+            (false, None) if risks.is_empty() => text.push_str(&format!("{path}: ok\n")),
+            (false, _) => {}
         }
         (text, u8::from(worst == Some(Severity::Error)))
+    }
+
+    /// What is set as it should not be: an administrator must not overlook it.
+    #[must_use]
+    pub fn risks(&self) -> Vec<&'static str> {
+        let risks = [
+            (
+                !self.settings.is_on(Key::EnableFencing),
+                "enable_fencing=0: failed nodes are NOT fenced before recovery; if one is still alive, data will be corrupted",
+            ),
+            (
+                self.settings.is_on(Key::EnableFscontrol),
+                "enable_fscontrol=1: the mode of cluster 3 is not served, file systems that register for it get EOPNOTSUPP; \
+                 remove the option",
+            ),
+        ];
+        risks.into_iter().filter_map(|(is_set, text)| is_set.then_some(text)).collect()
     }
 
     /// Options that are fixed at start.
@@ -405,6 +426,13 @@ mod tests {
                 Some("x=1\n"),
                 0,
                 "dlm.conf: line 1: warning: unknown key `x`: ignored; see dlm.conf(5) for the keys\n",
+            ),
+            (
+                "check-fencing",
+                Some("enable_fencing=0\n"),
+                0,
+                "dlm.conf: warning: enable_fencing=0: failed nodes are NOT fenced before recovery; if one is still alive, \
+                 data will be corrupted\n",
             ),
             ("check-error", Some("log_debug\n"), 1, "no value, ignored; write log_debug=<value>\n"),
             (

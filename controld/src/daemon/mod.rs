@@ -58,6 +58,7 @@ pub fn run(mut config: Config) -> u8 {
     let logger = match start_log(&config, &report) {
         Ok(logger) => logger,
         Err(error) => {
+            eprintln!("{error}");
             readiness.failed(&error);
             return FAILURE;
         }
@@ -155,9 +156,16 @@ fn serve(config: Config, logger: &Logger, readiness: Readiness) -> u8 {
 }
 
 fn refuse(logger: &Logger, readiness: Readiness, why: &str) -> u8 {
-    logger.error(why);
+    complain(logger, why);
     readiness.failed(why);
     FAILURE
+}
+
+/// Why the daemon does not run. Who started it by hand in the foreground reads it on standard error, whatever `daemon_debug` is; in
+/// the background that leads nowhere.
+fn complain(logger: &Logger, why: &str) {
+    logger.set_stderr(true);
+    logger.error(why);
 }
 
 /// The command socket and its channel.
@@ -191,7 +199,7 @@ fn live(
     let Started { driver, inputs, devices } = match started {
         Ok(started) => started,
         Err(failure) => {
-            logger.error(&failure.to_string());
+            complain(logger, &failure.to_string());
             // Who is asked to end while corosync lets nobody in does not wait for the thread that asks it.
             runtime.shutdown_background();
             return ending::after_failed_start(failure, logger);
@@ -203,7 +211,7 @@ fn live(
     let tasks = match Tasks::run(runtime) {
         Ok(tasks) => tasks,
         Err(error) => {
-            logger.error(&format!("cannot start a thread: {error}"));
+            complain(logger, &format!("cannot start a thread: {error}"));
             return FAILURE;
         }
     };

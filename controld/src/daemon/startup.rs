@@ -130,6 +130,7 @@ async fn connect(
     let phase = |phase| {
         published.send_modify(|shown| Arc::make_mut(shown).phase = phase);
     };
+    config.risks().into_iter().for_each(|risk| logger.error(risk));
     let shown = Shown { logger, phase: &phase, history: &clients.history, registry };
     let seams = open_seams(&config, &shown).await?;
     clients.listener.set_nonblocking(true).map_err(StartError::Socket)?;
@@ -219,7 +220,6 @@ async fn open_seams(config: &Config, shown: &Shown<'_>) -> Result<Seams, StartEr
     phase(DaemonPhase::Unfencing);
     unfence(config, configuration.local, logger).await?;
     phase(DaemonPhase::Kernel);
-    warn(config, logger);
     let (kernel, devices) = (opened.kernel, None);
     let (from_kernel, plocks) = (Box::new(from_kernel), Box::new(plocks));
     Ok(Seams {
@@ -244,7 +244,6 @@ async fn open_real_seams(config: &Config, shown: &Shown<'_>) -> Result<Seams, St
     phase(DaemonPhase::Unfencing);
     unfence(config, configuration.local, logger).await?;
     phase(DaemonPhase::Kernel);
-    warn(config, logger);
 
     let sink: LogSink = {
         let logger = logger.clone();
@@ -342,20 +341,6 @@ fn refuse_uncontrolled(
     cluster.kick(configuration.local);
     let names: Vec<String> = found.iter().map(ToString::to_string).collect();
     Err(StartError::Uncontrolled(names.join(" ")))
-}
-
-/// What an administrator should not overlook.
-fn warn(config: &Config, logger: &Logger) {
-    if !config.fixed().fencing.is_on() {
-        logger.error(
-            "enable_fencing=0: failed nodes are NOT fenced before recovery; if one is still alive, data will be corrupted",
-        );
-    }
-    if config.settings().is_on(Key::EnableFscontrol) {
-        logger.error(
-            "enable_fscontrol=1: the mode of cluster 3 is not served, file systems that register for it get EOPNOTSUPP; remove the option",
-        );
-    }
 }
 
 /// Configfs and the monitor, which is returned open.

@@ -42,17 +42,24 @@ pub(super) async fn unfence(
         tokio::pin!(agent);
         // Dropped before the agent: as long as that has not been waited for, the number is its own.
         let _running = Running(&pid);
+        let mut in_time = true;
         let (outcome, output) = tokio::select! {
             ended = &mut agent => ended,
             () = tokio::time::sleep(limit) => {
+                in_time = false;
                 let _ = kill.send(());
                 agent.await
             }
         };
         pid.set(0);
         if outcome != AgentOutcome::Exited(0) {
-            let why = format!("{name}: {outcome:?} {}", output.trim());
-            return Err(StartError::Unfence { node, why });
+            let end = if in_time {
+                format!("{outcome:?}")
+            } else {
+                format!("no end in {} s (fence_agent_timeout), killed", limit.as_secs())
+            };
+            let why = format!("{name}: {end} {}", output.trim());
+            return Err(StartError::Unfence { node, why: why.trim_end().to_owned() });
         }
     }
     Ok(())

@@ -100,10 +100,10 @@ pub enum KernelError {
     #[error("No /sys/kernel/config/dlm, is the dlm loaded? (modprobe dlm)")]
     NoDlm,
     /// The cluster has no name, without which no file system of the cluster could be mounted.
-    #[error("no cluster name")]
+    #[error("no cluster name: set totem.cluster_name in corosync.conf")]
     NoClusterName,
     /// The device node of a misc device did not appear in time.
-    #[error("cannot find device {path:?} with minor {minor}")]
+    #[error("cannot find device {path:?} with minor {minor}: udev makes it, is udev running?")]
     NoDevice {
         /// Where it should be.
         path: PathBuf,

@@ -209,7 +209,8 @@ mod tests {
         });
         let result = wait_for_devices(tree.root(), Duration::from_secs(5), &log).await;
         if !made.join().unwrap() {
-            return; // This environment lets nobody make device nodes.
+            crate::skipped::skipped("device nodes that root may make");
+            return;
         }
         result.unwrap();
         let mut lines = lines.lock().unwrap().clone();
@@ -229,7 +230,8 @@ mod tests {
             wait_for_devices(tree.root(), Duration::from_millis(20), &sink().0).await.unwrap_err();
         let text = error.to_string();
         assert!(
-            text.contains("dev/misc/dlm-control") && text.ends_with("with minor 124"),
+            text.contains("dev/misc/dlm-control")
+                && text.ends_with("with minor 124: udev makes it, is udev running?"),
             "{text}"
         );
     }

@@ -5,9 +5,18 @@ mod daemons;
 
 use daemons::{is_done, join, programs, start, times, wait_for_members};
 use dlm_core::effect::Effect;
+use dlm_core::event::Event;
+use dlm_core::message::Message;
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testbed::kernel::Callback;
 use testbed::lab::{Lab, PATIENCE, Said, Turn};
 use testbed::live::{Options, Sight, What};
@@ -126,30 +135,151 @@ fn termination_is_refused_while_a_lockspace_is_active() {
     lab.discard();
 }
 
-/// Unfencing may take as long as an agent may: who asks meanwhile is told so, and may end the daemon.
-#[test]
-fn defect_51_node_that_is_being_unfenced_says_so() {
+/// A node whose unfencing waits for a word in the second's file.
+fn gated() -> (Lab, PathBuf) {
     let options = Options { nodes: 1, seed: 1, token: Duration::from_millis(300) };
     let settings = "fence_all fence_gate\nunfence_all\n";
-    let mut lab = Lab::new(programs(), options, settings).unwrap();
+    let lab = Lab::new(programs(), options, settings).unwrap();
     let opens = lab.directory().join("opens");
     assert!(Command::new("mkfifo").arg(&opens).status().unwrap().success());
     lab.script(1, "fence_gate", &format!("grep -q action=on && read word <{}", opens.display()))
         .unwrap();
-    let unfencing = |text: &str| text.contains("is unfencing this node");
+    (lab, opens)
+}
+
+/// In the words of `dlm_tool explain`.
+fn is_unfencing(text: &str) -> bool {
+    text.contains("is unfencing this node")
+}
+
+/// Unfencing may take as long as an agent may: who asks meanwhile is told so, and may end the daemon.
+#[test]
+fn defect_51_node_that_is_being_unfenced_says_so() {
+    let (mut lab, opens) = gated();
     lab.start_daemon(1).unwrap();
-    lab.wait_for_tool(1, &["explain"], "unfencing", unfencing).unwrap();
+    lab.wait_for_tool(1, &["explain"], "unfencing", is_unfencing).unwrap();
     let checked = lab.tool(1, &["check"]).unwrap();
     assert_eq!(checked.status, Some(5), "{checked:?}");
     assert!(dump(&lab, 1).contains("unfence 1 fence_all fence_gate"), "{}", dump(&lab, 1));
     assert_eq!(lab.terminate(1).unwrap(), Some(0));
 
     lab.start_daemon(1).unwrap();
-    lab.wait_for_tool(1, &["explain"], "unfencing", unfencing).unwrap();
+    lab.wait_for_tool(1, &["explain"], "unfencing", is_unfencing).unwrap();
     std::fs::write(&opens, "on\n").unwrap();
     lab.wait_for_tool(1, &["check"], "end of the unfencing", |text| text.starts_with("running: "))
         .unwrap();
     assert_eq!(lab.terminate(1).unwrap(), Some(0));
+    lab.discard();
+}
+
+/// A node that may still be fenced must not serve.
+#[test]
+fn defect_51_unfencing_that_fails_or_hangs_ends_the_start() {
+    let options = Options { nodes: 1, seed: 1, token: Duration::from_millis(300) };
+    let settings = "fence_agent_timeout=1\nfence_all fence_shut\nunfence_all\n";
+    let lab = Lab::new(programs(), options, settings).unwrap();
+    let cases = [
+        ("echo no such path; exit 1", "Exited(1) no such path"),
+        ("sleep 60; exit 3", "no end in 1 s (fence_agent_timeout), killed"),
+    ];
+    for (script, why) in cases {
+        lab.script(1, "fence_shut", script).unwrap();
+        let said = lab.run_daemon(1, &["-D"]).unwrap();
+        let why = format!(
+            "unfence 1 fence_all fence_shut: {why}: not starting while this node is fenced\n"
+        );
+        assert!(said.status == Some(1) && said.err.contains(&why), "{script}: {said:?}");
+    }
+    lab.discard();
+}
+
+/// A process id from the file where pacemaker's agent finds it.
+fn pid(lab: &Lab, node: u32) -> Pid {
+    let file = "/var/run/dlm_controld/dlm_controld.pid";
+    let said = lab.program(node, &[], Path::new("cat"), &[file]).unwrap();
+    ok(&said);
+    Pid::from_raw(said.out.strip_suffix('\n').unwrap().parse().unwrap())
+}
+
+/// As `ocf:pacemaker:controld` starts it, stops it, and looks whether it runs.
+#[test]
+fn daemon_in_the_background_serves_until_it_is_terminated() {
+    let options = Options { nodes: 1, seed: 1, token: Duration::from_millis(300) };
+    let lab = Lab::new(programs(), options, "").unwrap();
+    // The daemon becomes a child of this process, which so hears of its end.
+    set_child_subreaper(true).unwrap();
+    let said = lab.run_daemon(1, &["-s", "0"]).unwrap();
+    assert_eq!((said.status, said.out.as_str(), said.err.as_str()), (Some(0), "", ""));
+    // Served at once, whatever the cluster does.
+    let status = lab.tool(1, &["status"]).unwrap();
+    assert_eq!(status.status, Some(0), "{status:?}");
+    let begun = |sights: &[Sight]| times(sights, 1, |what| matches!(what, What::DaemonBegins)) == 1;
+    assert!(lab.testbed().wait_until(PATIENCE, begun), "{:#?}", lab.testbed().sights());
+    let daemon = pid(&lab, 1);
+    // Memory is locked, unless there is no right to it, as root of a container may have none.
+    let process = std::fs::read_to_string(format!("/proc/{daemon}/status")).unwrap();
+    let locked = |line: &str| line.starts_with("VmLck:") && !line.ends_with(" 0 kB");
+    let refused = dump(&lab, 1).contains("cannot lock memory: ");
+    assert_ne!(process.lines().any(locked), refused, "{process}");
+    kill(daemon, Signal::SIGTERM).unwrap();
+    assert_eq!(waitpid(daemon, None).unwrap(), WaitStatus::Exited(daemon, 0));
+    assert_eq!(lab.tool(1, &["status"]).unwrap().out, "cannot connect to dlm_controld\n");
+    lab.discard();
+}
+
+/// Units with `Type=notify` wait for the word, which comes when the daemon was told of the protocol that is run.
+#[test]
+fn systemd_hears_when_the_protocol_is_agreed_and_when_the_end_begins() {
+    let (mut lab, opens) = gated();
+    let path = lab.directory().join("notify");
+    let notify = UnixDatagram::bind(&path).unwrap();
+    let heard = || {
+        let mut bytes = [0; 64];
+        notify.recv(&mut bytes).map(|length| String::from_utf8_lossy(&bytes[..length]).into_owned())
+    };
+    lab.start_daemon_as_unit(1, &path).unwrap();
+    lab.wait_for_tool(1, &["explain"], "unfencing", is_unfencing).unwrap();
+    notify.set_nonblocking(true).unwrap();
+    assert_eq!(heard().unwrap_err().kind(), ErrorKind::WouldBlock);
+
+    notify.set_nonblocking(false).unwrap();
+    notify.set_read_timeout(Some(PATIENCE)).unwrap();
+    std::fs::write(&opens, "on\n").unwrap();
+    assert_eq!(heard().unwrap(), "READY=1\n");
+    let ready = Instant::now();
+    let agreed = |what: &What| match what {
+        What::Told(Event::Message { packet, .. }) => {
+            matches!(&packet.message, Message::Protocol(said) if said.daemon_run.version.major > 0)
+        }
+        _ => false,
+    };
+    let sights = lab.testbed().sights();
+    let told = sights.iter().find(|sight| agreed(&sight.what)).map(|sight| sight.at);
+    assert!(told.is_some_and(|told| told <= ready), "{sights:#?}");
+    lab.terminate_daemon(1).unwrap();
+    assert_eq!(heard().unwrap(), "STOPPING=1\n");
+    assert_eq!(lab.daemon_ended(1).unwrap().code(), Some(0));
+    lab.discard();
+}
+
+#[test]
+fn data_at_risk_is_told_at_the_start() {
+    let warning = "enable_fencing=0: failed nodes are NOT fenced before recovery";
+    for (settings, told) in [("enable_fencing=0\n", true), ("", false)] {
+        let lab = cluster(1, settings);
+        assert_eq!(dump(&lab, 1).contains(warning), told, "{settings}");
+        lab.discard();
+    }
+}
+
+/// Who starts it by hand sees why it does not run. There is no corosync in these namespaces.
+#[test]
+fn daemon_in_the_foreground_says_why_it_ends() {
+    let options = Options { nodes: 1, seed: 1, token: Duration::from_millis(300) };
+    let lab = Lab::new(programs(), options, "").unwrap();
+    let said = lab.second_daemon(1, &["--foreground", "1"]).unwrap();
+    let why = "is corosync running?";
+    assert!(said.status == Some(1) && said.err.contains(why), "{said:?}");
     lab.discard();
 }
 

@@ -1,7 +1,6 @@
 //! What keeps the daemon from starting, and what an administrator is told.
 
 use super::*;
-use crate::config::Invocation;
 use crate::daemon::{FAILURE, ending};
 use crate::kernel::testtree::TestTree;
 use crate::logging::LogOptions;
@@ -20,13 +19,6 @@ fn logger() -> Logger {
 
 fn said(logger: &Logger) -> String {
     String::from_utf8(logger.dump()).unwrap()
-}
-
-fn config(args: &[&str]) -> Config {
-    match Config::from_args(args.iter().map(Into::into), None) {
-        Ok(Invocation::Run(config)) => config,
-        other => panic!("{args:?}: {other:?}"),
-    }
 }
 
 /// Notes whom it was asked to remove.
@@ -74,18 +66,6 @@ fn lockspaces_that_nobody_controls_have_this_node_removed() {
     ] {
         assert!(said.contains(line), "{said}");
     }
-}
-
-#[test]
-fn fencing_that_is_off_is_warned_of() {
-    let warned = |args: &[&str]| {
-        let logger = logger();
-        warn(&config(args), &logger);
-        said(&logger).contains("enable_fencing=0: failed nodes are NOT fenced before recovery")
-    };
-    assert!(warned(&["-f", "0"]));
-    assert!(!warned(&["-f", "1"]));
-    assert!(!warned(&[]));
 }
 
 #[tokio::test]

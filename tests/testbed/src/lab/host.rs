@@ -106,16 +106,31 @@ impl Host {
         self.place.join("bin")
     }
 
-    pub(super) fn start_daemon(&mut self, daemon: &Path, socket: &Path) -> anyhow::Result<()> {
-        if self.daemon_runs()? {
-            bail!("the daemon of node {} runs already", self.node);
-        }
+    /// The daemon with these words, which the testbed behind this socket will be the cluster and the kernel of.
+    pub(super) fn daemon(&self, daemon: &Path, words: &[&str], socket: &Path) -> Command {
         let mut command = self.inside(&[]);
-        command.arg(daemon).arg("-D");
+        command.arg(daemon).args(words);
         command.env("PATH", self.search_path());
         command.env(SOCKET_VARIABLE, socket).env(NODE_VARIABLE, self.node.to_string());
         if self.corosync.is_some() {
             command.env(COROSYNC_VARIABLE, "1");
+        }
+        command
+    }
+
+    /// In the foreground, its lines read; `notify` is the socket of the systemd that starts it, if one does.
+    pub(super) fn start_daemon(
+        &mut self,
+        daemon: &Path,
+        socket: &Path,
+        notify: Option<&Path>,
+    ) -> anyhow::Result<()> {
+        if self.daemon_runs()? {
+            bail!("the daemon of node {} runs already", self.node);
+        }
+        let mut command = self.daemon(daemon, &["-D"], socket);
+        if let Some(notify) = notify {
+            command.env("NOTIFY_SOCKET", notify);
         }
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().context("run nsenter of util-linux")?;

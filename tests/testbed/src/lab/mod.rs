@@ -157,9 +157,30 @@ impl Lab {
     /// # Errors
     /// It cannot be started.
     pub fn start_daemon(&mut self, node: u32) -> anyhow::Result<()> {
+        self.start(node, None)
+    }
+
+    /// Start a node's daemon as a unit with `Type=notify` does: systemd listens at this socket.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_daemon_as_unit(&mut self, node: u32, notify: &Path) -> anyhow::Result<()> {
+        self.start(node, Some(notify))
+    }
+
+    fn start(&mut self, node: u32, notify: Option<&Path>) -> anyhow::Result<()> {
+        let (socket, daemon) = (self.testbed.daemons_socket(), self.programs.daemon.clone());
+        self.host_mut(node)?.start_daemon(&daemon, &socket, notify)
+    }
+
+    /// Run a node's daemon with these words until the caller has its prompt back: until its end, or, where the words ask for
+    /// no foreground, until it serves. What then runs in the background is the caller's to end; it does not outlive the testbed.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn run_daemon(&self, node: u32, words: &[&str]) -> anyhow::Result<Said> {
         let socket = self.testbed.daemons_socket();
-        let daemon = self.programs.daemon.clone();
-        self.host_mut(node)?.start_daemon(&daemon, &socket)
+        said(&mut self.host(node)?.daemon(&self.programs.daemon, words, &socket))
     }
 
     /// SIGKILL for a node's daemon, which is its node's death.
@@ -255,7 +276,7 @@ impl Lab {
         self.run(node, &["--setgid=65534", "--setuid=65534"], &copy, arguments)
     }
 
-    /// Run the daemon's program on a node as a second one, with these arguments, until it ends.
+    /// Run the daemon's program on a node as one that knows of no testbed, with these arguments, until it ends.
     ///
     /// # Errors
     /// It cannot be run.
