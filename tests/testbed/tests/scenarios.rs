@@ -344,14 +344,22 @@ fn two_nodes_race() {
     });
 }
 
+/// The majority has lost a node and cannot fence it; when the network is whole again corosync is asked to remove it, and it is fenced
+/// when that can be.
 #[test]
 fn kicked_node_is_fenced() {
     with_seeds(|seed| {
         let mut world = running(seed, 3);
-        world.crash(3);
-        world.boot(3);
+        world.stand_fencing(3, Behaviour::Fails(1));
+        world.partition(&[&[1, 2], &[3]]);
+        // Both sides have seen it.
+        world.run_millis(10_000);
+        world.heal();
+        assert!(world.run_until(|w| w.happened("-> kick 3"), MANY));
+        assert!(!world.happened("off: fenced"));
+        world.repair_fencing();
         healthy(&mut world);
-        world.join(3, "ls");
-        healthy(&mut world);
+        assert_eq!(world.times("off: fenced"), 1);
+        assert!(!world.happened("-> kick 1") && !world.happened("-> kick 2"));
     });
 }

@@ -91,7 +91,7 @@ fn show(lab: &mut Lab) -> anyhow::Result<()> {
     let lines = lines.collect::<anyhow::Result<Vec<_>>>()?;
     let sights = lab.testbed().sights();
     print!("{}", timeline::text(&sights, &lines, killed));
-    println!("\n{}", timeline::summary(&sights, killed));
+    println!("\n{}", timeline::summary(&sights, killed, &SURVIVORS, VICTIM)?);
     print_tool(lab, 1, &["ls"])?;
     print_tool(lab, 1, &["status"])?;
     end(lab)

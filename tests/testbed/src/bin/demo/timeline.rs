@@ -1,5 +1,6 @@
 //! Sights of the testbed, and what the daemons said they wait for, as lines that a person reads at a glance.
 
+use anyhow::{Context as _, bail};
 use dlm_core::effect::{Effect, KernelWrite, Lane};
 use dlm_core::event::{Confchg, Event, Token};
 use dlm_core::message::{Message, Packet, START_NACK};
@@ -43,28 +44,49 @@ pub(super) fn text(sights: &[Sight], lines: &[(u32, Vec<Line>)], begin: Instant)
     text
 }
 
-/// Where the time went.
-pub(super) fn summary(sights: &[Sight], begin: Instant) -> String {
-    let seen = sights.iter().filter(|sight| sight.at >= begin);
-    let (mut missed, mut fenced, mut done) = (None, None, None);
-    for sight in seen {
+/// Where the time went; an error where a part of the recovery is missing: the victim is fenced once, and each survivor is told to
+/// replay its journal.
+pub(super) fn summary(
+    sights: &[Sight],
+    begin: Instant,
+    survivors: &[u32],
+    victim: u32,
+) -> anyhow::Result<String> {
+    let (mut missed, mut fenced, mut done) = (None, Vec::new(), None);
+    let mut replays = BTreeSet::new();
+    for sight in sights.iter().filter(|sight| sight.at >= begin) {
         let millis = sight.at.duration_since(begin).as_millis();
         match &sight.what {
             What::Told(Event::Quorum { .. }) => missed = missed.or(Some(millis)),
-            What::AgentAnswered(_, 0) => fenced = fenced.or(Some(millis)),
+            What::AgentAnswered(node, 0) => fenced.push((node.get(), millis)),
+            What::Called(_, Callback::RecoverSlot { node, jid: Some(_) })
+                if node.get() == victim =>
+            {
+                replays.insert(sight.node.get());
+            }
             What::Called(_, Callback::RecoverDone) => done = Some(millis),
             _ => {}
         }
     }
-    let (Some(missed), Some(fenced), Some(done)) = (missed, fenced, done) else {
-        return "the recovery is not complete".to_owned();
+    let [(node, fenced)] = *fenced.as_slice() else {
+        bail!("node {victim} was not fenced once: {fenced:?}");
     };
-    format!(
+    if node != victim {
+        bail!("node {node} was fenced in place of {victim}");
+    }
+    if !survivors.iter().all(|node| replays.contains(node)) {
+        bail!(
+            "the journal of node {victim} was to be replayed by {survivors:?}, not by {replays:?}"
+        );
+    }
+    let missed = missed.context("corosync never missed a node")?;
+    let done = done.context("no kernel has ended its recovery")?;
+    Ok(format!(
         "Blocked file systems go on {done} ms after the kill: {missed} until corosync missed the node, {} until it was \
          fenced, {} for the recovery.",
         fenced.saturating_sub(missed),
         done.saturating_sub(fenced)
-    )
+    ))
 }
 
 fn row(sight: &Sight, pending: &mut Pending) -> Option<String> {
