@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::Result;
-use dlm_vm::{Cluster, HostTime, Options, State, recovery};
+use dlm_vm::scenarios::{fenced_once, replayed_once};
+use dlm_vm::{Cluster, Fencing, HostTime, Options, Outcome, State, recovery};
 
 /// For every step: an emulated cluster on a busy host.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -26,6 +27,7 @@ pub(crate) fn run(state: &State, options: Options) -> Result<()> {
         load.wait_more(10, PATIENCE)?;
     }
     println!("all nodes write; pulling the plug of node {victim}\n");
+    let journal = u8::try_from(cluster.node(victim).journal()?)?;
     let begin = HostTime::now();
     cluster.node(victim).kill()?;
     for id in &survivors {
@@ -34,8 +36,15 @@ pub(crate) fn run(state: &State, options: Options) -> Result<()> {
     for load in loads.iter().filter(|load| load.node() != victim) {
         load.wait_more(10, PATIENCE)?;
     }
+    let how = if cluster.options().fencing == Fencing::Off {
+        "was not fenced"
+    } else {
+        fenced_once(&cluster, begin, victim, Outcome::WasDown)?;
+        "was fenced"
+    };
+    replayed_once(&cluster, begin, journal)?;
     print!("{}", recovery::describe(&cluster.timeline(begin)?, begin));
-    println!("\nnode {victim} was fenced, its journal replayed; the others write on");
+    println!("\nnode {victim} {how}, its journal replayed; the others write on");
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::recording;
+use super::settings::CONFIGFS;
 use crate::cluster::Cluster;
 use crate::gfs2::FILE_SYSTEM;
 use crate::host::power::Outcome;
@@ -28,7 +29,7 @@ const RUN_FIRST: &str = r#"for thread in /proc/$(pgrep -o dlm_controld)/task/*; 
 done | sort"#;
 
 /// Three nodes mount one file system, each with a journal of its own by its slot; what one writes the
-/// others read. What a recovery waits for in the daemon runs before ordinary load.
+/// others read. What a recovery waits for in the daemon runs before ordinary load, and its memory is locked.
 pub(super) fn mount(cluster: &Cluster) -> Result<()> {
     cluster.mount_gfs2(&[1, 2, 3])?;
     for node in cluster.nodes() {
@@ -46,6 +47,7 @@ pub(super) fn mount(cluster: &Cluster) -> Result<()> {
                 first == "corosync\ndlm_controld\ndlm_tasks\nlane\nlane fs\n",
                 "ahead run {first:?}"
             );
+            node.ok("grep -q 'VmLck:.*[1-9]' /proc/$(pgrep -o dlm_controld)/status")?;
             knows_the_slots(node)?;
         }
     }
@@ -111,7 +113,9 @@ fn leave_and_return(
     meanwhile: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let others: Vec<u8> = [1, 2, 3].into_iter().filter(|id| *id != leaver).collect();
+    let id = leaver;
     let leaver = cluster.node(leaver);
+    let (begin, journal) = (HostTime::now(), leaver.journal()?);
     leaver.unmount()?;
     for id in &others {
         cluster.node(*id).wait_lockspace(FILE_SYSTEM, &others, CHANGE)?;
@@ -119,10 +123,22 @@ fn leave_and_return(
     leaver.ok("rm -f /run/daemon.exit; kill $(pgrep -o dlm_controld)")?;
     let exit = leaver.wait_for("cat /run/daemon.exit", CHANGE)?;
     ensure!(exit.trim() == "0", "the daemon's exit status is {exit:?}");
+    // The leave of a daemon is not that of a node: the kernels keep its address until corosync says that it is gone.
+    for other in &others {
+        cluster.node(*other).ok(&format!("test -d {CONFIGFS}/comms/{id}"))?;
+    }
     leaver.ok("killall corosync")?;
     leaver.wait_for("! pidof corosync", CHANGE)?;
     cluster.wait_members(&others, CHANGE)?;
     meanwhile()?;
+    let touched = format!("jid={journal}:");
+    let timeline = cluster.timeline(begin)?;
+    let replay = timeline.iter().find(|entry| {
+        others.contains(&entry.node)
+            && entry.source == Source::Kernel
+            && entry.text.contains(&touched)
+    });
+    ensure!(replay.is_none(), "recovery of a journal after a clean leave: {replay:?}");
     leaver.ok(". /vm/rc; start_corosync; start_daemon")?;
     cluster.wait_members(&[1, 2, 3], RECOVERY)?;
     leaver.mount()?;
@@ -288,12 +304,10 @@ pub(super) fn verify(
 }
 
 /// The power switch was asked exactly once, for this victim, with this outcome.
-pub(super) fn fenced_once(
-    cluster: &Cluster,
-    since: HostTime,
-    victim: u8,
-    outcome: Outcome,
-) -> Result<()> {
+///
+/// # Errors
+/// It was not.
+pub fn fenced_once(cluster: &Cluster, since: HostTime, victim: u8, outcome: Outcome) -> Result<()> {
     let log = cluster.fence_log(since);
     ensure!(
         matches!(log.as_slice(), [only] if only.victim == victim && only.outcome == outcome),
@@ -303,7 +317,10 @@ pub(super) fn fenced_once(
 }
 
 /// Exactly one survivor replayed a journal.
-pub(super) fn replayed_once(cluster: &Cluster, since: HostTime, journal: u8) -> Result<()> {
+///
+/// # Errors
+/// None has, or several; or the logs cannot be read.
+pub fn replayed_once(cluster: &Cluster, since: HostTime, journal: u8) -> Result<()> {
     let sign = format!("jid={journal}: Done");
     let by: Vec<u8> = cluster
         .timeline(since)?

@@ -66,9 +66,9 @@ pub(super) fn stuck_write(cluster: &Cluster) -> Result<()> {
     let pid = victim.ok("pgrep -o dlm_controld")?.trim().to_owned();
     victim.ok(&format!("kill -9 {pid}"))?;
     victim.wait_for("dmesg | grep 'no userland control daemon, stopping lockspace'", PROGRESS)?;
-    cluster
-        .node(1)
-        .wait_for(&format!("dlm_tool dump | grep 'dlm:ls:{STUCK} conf .* left 3'"), PROGRESS)?;
+    // Not that corosync misses the node later.
+    let removed = format!("{STUCK} add_change cg .* remove nodeid 3 reason procdown");
+    cluster.node(1).wait_for(&format!("dlm_tool dump | grep '{removed}'"), PROGRESS)?;
     let there = victim.ok(&format!("cat /proc/{pid}/task/*/comm"))?;
     ensure!(there.contains("lane"), "no thread of the daemon is stuck: {there:?}");
     cluster.fence_mode(FenceMode::Ok)?;

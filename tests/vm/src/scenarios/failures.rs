@@ -11,6 +11,7 @@ use crate::cluster::Cluster;
 use crate::gfs2::FILE_SYSTEM;
 use crate::host::power::{FenceMode, Outcome};
 use crate::node::COMMAND;
+use crate::options::Daemon;
 use crate::time::HostTime;
 
 /// A node stops answering without being dead, with the file system in use: it is switched off, once,
@@ -61,8 +62,13 @@ pub(super) fn many_lockspaces(cluster: &Cluster) -> Result<()> {
     fenced_once(cluster, begin, 3, Outcome::WasDown)
 }
 
-/// With `enable_fencing=0` a death is recovered from without any fencing, and the journal is replayed.
+/// With `enable_fencing=0`, which the daemon warns of, a death is recovered from without any fencing, and the journal is replayed.
 pub(super) fn no_fencing(cluster: &Cluster) -> Result<()> {
+    for node in cluster.nodes() {
+        if *cluster.options().daemon_of(node.id()) != Daemon::C {
+            node.ok("dlm_tool dump | grep 'enable_fencing=0: failed nodes are NOT fenced'")?;
+        }
+    }
     cluster.mount_gfs2(&[1, 2, 3])?;
     let load =
         cluster.node(1).churn(&format!("no-fencing.{}", cluster.new_mark()), "/mnt/gfs2/churn")?;

@@ -22,6 +22,7 @@ use anyhow::Result;
 use crate::cluster::Cluster;
 use crate::options::{Daemon, Options};
 
+pub use basics::{fenced_once, replayed_once};
 pub use runner::{Outcome, Report, run};
 
 /// Which binaries are under test, and how patient corosync is.

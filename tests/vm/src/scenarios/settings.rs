@@ -11,7 +11,7 @@ use crate::host::power::Outcome;
 use crate::time::HostTime;
 
 /// configfs of the kernel's dlm.
-const CONFIGFS: &str = "/sys/kernel/config/dlm/cluster";
+pub(super) const CONFIGFS: &str = "/sys/kernel/config/dlm/cluster";
 /// How long a first connection over SCTP may take on a busy host.
 const FIRST_CONTACT: Duration = Duration::from_secs(60);
 
