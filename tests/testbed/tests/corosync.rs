@@ -93,10 +93,15 @@ fn dead_node_is_fenced_once_and_recovered_and_comes_back() {
 #[test]
 fn minority_of_a_partition_stays_stopped_until_it_is_fenced() {
     let mut lab = cluster();
+    let before = lab.testbed().sights().len();
     lab.cut(3).unwrap();
     wait_for_recovery(&mut lab, [1, 2], 3);
-    // The power switch took it; it never started again.
     let sights = lab.testbed().sights();
+    let started = sights.iter().skip(before).find(|sight| {
+        sight.node.get() == 3 && matches!(sight.what, What::Called(_, Callback::RecoverDone))
+    });
+    assert!(started.is_none(), "{started:?}");
+    // The power switch took it.
     let off = sights.iter().position(|sight| {
         sight.node.get() == 3 && matches!(&sight.what, What::PowerOff(why) if why == "fenced")
     });

@@ -149,6 +149,9 @@ fn both_nodes_see_one_order_of_joins_messages_and_departures() {
         lines.iter().find(|line| line.contains("members=[1, 2]")).cloned()
     });
     assert!(quorum.contains("{1: [10.99.0.1:0], 2: [10.99.0.2:0]}"), "{quorum}");
+    first.ask("cmap quorum.two_node");
+    let two_node = first.lines.expect("cmap quorum.two_node");
+    assert_eq!(two_node, "cmap quorum.two_node Some(Unsigned(1))");
     first.ask("join g");
     first.lines.expect("ring g");
     second.ask("join g");

@@ -158,5 +158,12 @@ pub(super) fn md_cluster(cluster: &Cluster) -> Result<()> {
         COMMAND,
     )?;
     survivor.wait_for("grep -q 'UU' /proc/mdstat && ! grep -q resync /proc/mdstat", PROGRESS)?;
+    for disk in ["/dev/vdb", "/dev/vdc"] {
+        let half = survivor.ok(&format!(
+            "offset=$(mdadm --examine {disk} | sed -n 's/^ *Data Offset : \\([0-9]*\\) sectors.*/\\1/p'); \
+             dd if={disk} bs=512 skip=$offset count=1 iflag=direct 2>/dev/null | head -n 1"
+        ))?;
+        ensure!(half == "mirrored\n", "{disk} has {half:?}");
+    }
     Ok(())
 }
