@@ -106,6 +106,7 @@ scripts! {
     start_with_other_members_matches_nothing
     slots_of_a_member_that_was_away_are_given_anew
     slots_that_are_not_as_predicted_are_told
+    fencing_that_a_lockspace_asks_for_begins_at_once
     node_that_was_away_unseen_gets_its_address_anew
     joiner_in_the_change_of_a_failure_is_no_actor
     release_while_joining_anew
