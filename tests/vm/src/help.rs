@@ -42,7 +42,9 @@ Scenarios, measurements, demonstration:
   test --list                    names and promises
   bench-recovery [--rounds N] --daemon PATH [OPTIONS]
                                  that daemon and Debian's in turn on the same machines: times of
-                                 recoveries and joins, memory, processor (3 rounds of 6 to 10 minutes)
+                                 recoveries and joins, memory, processor (3 rounds of 8 to 12 minutes)
+  bench-deaths [--rounds N] --daemon PATH [OPTIONS]
+                                 of that the deaths without fencing alone (3 rounds of 4 minutes)
   bench-plock [--rounds N] --daemon PATH [OPTIONS]
                                  the same for POSIX locks: pairs a second, joins with 10,000 of them
   demo [OPTIONS]                 kill a node under load, print the recovery step by step

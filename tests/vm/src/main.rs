@@ -55,6 +55,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
             demo::run(&state, options)?;
         }
         ["bench-recovery", rest @ ..] => bench(rest, dlm_vm::bench::run)?,
+        ["bench-deaths", rest @ ..] => bench(rest, dlm_vm::bench::run_deaths)?,
         ["bench-plock", rest @ ..] => bench(rest, dlm_vm::bench::run_plocks)?,
         ["down"] => dlm_vm::tear_down(&State::from_environment()?)?,
         [POWER] => Cluster::serve_power(&State::from_environment()?)?,

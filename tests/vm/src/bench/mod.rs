@@ -24,6 +24,8 @@ use figures::{Figure, Samples};
 
 /// How long a fence agent takes where it is slow.
 const SLOW_AGENT: Duration = Duration::from_millis(3300);
+/// How often a node dies unfenced a turn: what that takes varies most.
+const UNFENCED_DEATHS: u32 = 3;
 /// How many lockspaces are many.
 const MANY: usize = 30;
 /// How long an idle daemon's processor time is watched, in seconds.
@@ -52,6 +54,11 @@ enum Side {
 /// What a recovery, a join and an idle daemon cost, so many rounds.
 pub fn run(state: &State, options: Options, rounds: u32) -> Result<()> {
     alternate(state, options, rounds, "bench-recovery", warm_up, measure)
+}
+
+/// What deaths without fencing cost alone, so many rounds.
+pub fn run_deaths(state: &State, options: Options, rounds: u32) -> Result<()> {
+    alternate(state, options, rounds, "bench-deaths", warm_up, unfenced_deaths)
 }
 
 /// What POSIX locks cost, so many rounds.
@@ -116,11 +123,7 @@ fn measure(
     daemon: &Daemon,
     samples: &mut Samples<Figure>,
 ) -> Result<()> {
-    eprintln!("{side:?}: a death without fencing");
-    cluster.change_daemon(daemon.clone(), UNFENCED)?;
-    for (figure, value) in unfenced_death(cluster)? {
-        samples.add(figure, side, value);
-    }
+    unfenced_deaths(cluster, side, daemon, samples)?;
     eprintln!("{side:?}: idle");
     cluster.change_daemon(daemon.clone(), AS_A_SERVICE)?;
     idle(cluster, side, samples, [Figure::MemoryNone, Figure::TicksNone, Figure::WakeupsNone])?;
@@ -141,6 +144,22 @@ fn measure(
     idle(cluster, side, samples, [Figure::MemoryMany, Figure::TicksMany, Figure::WakeupsMany])?;
     for (figure, value) in death_with_many(cluster)? {
         samples.add(figure, side, value);
+    }
+    Ok(())
+}
+
+fn unfenced_deaths(
+    cluster: &mut Cluster,
+    side: Side,
+    daemon: &Daemon,
+    samples: &mut Samples<Figure>,
+) -> Result<()> {
+    for number in 1..=UNFENCED_DEATHS {
+        eprintln!("{side:?}: a death without fencing, {number} of {UNFENCED_DEATHS}");
+        cluster.change_daemon(daemon.clone(), UNFENCED)?;
+        for (figure, value) in unfenced_death(cluster)? {
+            samples.add(figure, side, value);
+        }
     }
     Ok(())
 }
