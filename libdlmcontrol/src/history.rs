@@ -106,6 +106,8 @@ pub enum PhaseKind {
     Addresses,
     /// A peer's gfs2 withdraws.
     Withdraw,
+    /// POSIX locks that were ours alone are told to all.
+    Handover,
     /// From our START until everybody's has come.
     Starts,
     /// Members that merged with state of their own.

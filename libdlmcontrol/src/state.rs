@@ -371,6 +371,8 @@ pub enum Reason {
     Comms,
     /// Lockspace: gfs2 on `nodes` withdraws; they have to leave.
     Withdraw,
+    /// Lockspace: POSIX locks that were ours alone have to be told to all before our START.
+    Handover,
     /// Lockspace: START of `nodes`.
     Starts,
     /// Lockspace: `nodes` merged with state of their own; only their removal helps.

@@ -113,6 +113,7 @@ const fn phase_word(kind: PhaseKind) -> &'static str {
         PhaseKind::Membership => "membership",
         PhaseKind::Addresses => "addresses",
         PhaseKind::Withdraw => "withdraw",
+        PhaseKind::Handover => "POSIX locks",
         PhaseKind::Starts => "STARTs",
         PhaseKind::Merge => "merge",
         PhaseKind::KernelStart => "kernel start",

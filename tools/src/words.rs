@@ -70,7 +70,7 @@ pub const fn code(reason: Reason) -> u8 {
         R::Leave => LEAVING,
         R::Starts => STARTS,
         R::Withdraw | R::WithdrawAnswer => WITHDRAW,
-        R::Plocks => PLOCKS,
+        R::Handover | R::Plocks => PLOCKS,
         // Nothing that keeps a lockspace from running.
         R::RunReplies | R::RunCommands | R::PlockRate | R::CorosyncQueue => RUNNING,
         R::Other => OTHER,
@@ -237,6 +237,7 @@ pub fn what(wait: &Wait, now: Time) -> String {
         R::Ghost => format!("{who}: in the group, but not in corosync's membership"),
         R::Comms => format!("the address of {who} in configfs"),
         R::Withdraw => format!("{who} to leave: gfs2 withdraws there"),
+        R::Handover => "the end of its words about POSIX locks that it has answered alone".to_owned(),
         R::Starts => {
             format!("START of {who}, whose kernel has not stopped or whose daemon waits itself")
         }
@@ -375,6 +376,7 @@ fn general_advice(wait: &Wait, state: &State) -> &'static str {
         R::Plocks if wait.nodes.is_empty() => {
             "unmount and mount the file system here, which brings a new transfer"
         }
+        R::Handover => "some milliseconds for each thousand locks; else corosync does not deliver",
         R::Plocks => "nothing while it lasts; see dlm_controld on that node if it does not end",
         R::Other => {
             "use the dlm_tool that came with the daemon; `dlm_tool dump` has the daemon's own words"

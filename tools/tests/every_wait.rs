@@ -27,7 +27,7 @@ every!(OF_DAEMON_AND_NODES_AND_LOCKSPACES, Reason:
     RunReplies RunCommands PlockRate CorosyncQueue
     FenceProtocol FenceRings FenceQuorum FenceMerge FenceJoinDelay FenceAgent FenceOtherAgent FenceResult FencePause
     FenceActor FenceOperator
-    Queued Join Rejoin Leave Stop Rings Quorum Fencing NodeGone Ghost Comms Withdraw Starts Disallowed Plocks
+    Queued Join Rejoin Leave Stop Rings Quorum Fencing NodeGone Ghost Comms Withdraw Handover Starts Disallowed Plocks
     WithdrawAnswer Other);
 
 every!(WRITES, WriteKind: AddComm RemoveComm Stop Start Release EventDone AckWithdraw Other);

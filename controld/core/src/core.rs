@@ -295,8 +295,8 @@ impl Core {
                 };
                 let awaited = lockspace.plocks.awaited();
                 lockspace.message(from, packet, length, &self.world, out);
-                if packet.message.is_about_plocks() {
-                    // Nothing ever waits for a word about POSIX locks, but for the end of a transfer.
+                if packet.message.is_about_plocks() && !lockspace.has_handed_over() {
+                    // Nothing else ever waits for a word about POSIX locks, but for the end of a transfer.
                     lockspace.note_plocks(awaited, out.now.mono, &mut self.deadlines);
                     Touched::Nobody
                 } else {

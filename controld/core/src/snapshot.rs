@@ -135,6 +135,8 @@ pub enum Wait {
     Comms(BTreeSet<NodeId>),
     /// These members' gfs2 withdraws: our kernel has stopped, and goes on when they have left.
     Withdraw(BTreeSet<NodeId>),
+    /// Files of ours become everybody's before our START: POSIX locks of theirs are still to be said.
+    Handover,
     /// START of these members.
     Starts(BTreeSet<NodeId>),
     /// These members merged from another partition with state of their own; only their removal helps.

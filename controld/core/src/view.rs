@@ -151,6 +151,7 @@ impl fmt::Display for Wait {
             Self::Ghost(set) => write!(f, "{}, in the group but not in the cluster", nodes(set)),
             Self::Comms(set) => write!(f, "addresses in configfs of {}", nodes(set)),
             Self::Withdraw(set) => write!(f, "{} to leave, whose gfs2 withdraws", nodes(set)),
+            Self::Handover => f.write_str("the end of our words about POSIX locks of ours"),
             Self::Starts(set) => write!(f, "START of {}", nodes(set)),
             Self::Disallowed(set) => {
                 write!(f, "the removal of {}, merged with state of its own", nodes(set))

@@ -4,6 +4,7 @@
 
 mod ends;
 mod flapping;
+mod handover;
 mod interleavings;
 mod many;
 mod plock_log;

@@ -22,7 +22,7 @@ use dlm_core::types::{Instant, Now, WallSeconds};
 use serde::{Deserialize, Serialize};
 
 const MAGIC: [u8; 8] = *b"dlm-rec\n";
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// Bytes before the head's length.
 const NUMBER: usize = 4;

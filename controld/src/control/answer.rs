@@ -241,7 +241,7 @@ fn count(length: usize) -> i32 {
 /// our own START waits for something of this node, START messages are what is missing, ours among them.
 fn wait(wait: &Wait, change: &snapshot::Change) -> (i32, i32) {
     match wait {
-        Wait::Stop | Wait::Comms(_) | Wait::Withdraw(_) => {
+        Wait::Stop | Wait::Comms(_) | Wait::Withdraw(_) | Wait::Handover => {
             (count(change.members.iter().filter(|member| !member.start).count()), 1)
         }
         Wait::Ring | Wait::NodeGone(_) | Wait::Ghost(_) => (proto::WAIT_RINGID, 0),

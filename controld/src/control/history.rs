@@ -309,6 +309,7 @@ fn phase_of(wait: &Wait) -> (PhaseKind, BTreeSet<NodeId>) {
         Wait::NodeGone(nodes) | Wait::Ghost(nodes) => (PhaseKind::Membership, nodes.clone()),
         Wait::Comms(nodes) => (PhaseKind::Addresses, nodes.clone()),
         Wait::Withdraw(nodes) => (PhaseKind::Withdraw, nodes.clone()),
+        Wait::Handover => (PhaseKind::Handover, BTreeSet::new()),
         Wait::Starts(nodes) => (PhaseKind::Starts, nodes.clone()),
         Wait::Disallowed(nodes) => (PhaseKind::Merge, nodes.clone()),
     }

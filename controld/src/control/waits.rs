@@ -132,6 +132,7 @@ fn change_wait(wait: &ChangeWait) -> Parts {
         ChangeWait::Ghost(nodes) => Parts::new(Reason::Ghost, ids(nodes)),
         ChangeWait::Comms(nodes) => Parts::new(Reason::Comms, ids(nodes)),
         ChangeWait::Withdraw(nodes) => Parts::new(Reason::Withdraw, ids(nodes)),
+        ChangeWait::Handover => Parts::new(Reason::Handover, Vec::new()),
         ChangeWait::Starts(nodes) => Parts::new(Reason::Starts, ids(nodes)),
         ChangeWait::Disallowed(nodes) => Parts::new(Reason::Disallowed, ids(nodes)),
     }

@@ -166,6 +166,7 @@ fn waiting(wait: &Wait, moment: &Moment) -> Told {
         Wait::Ghost(nodes) => (Level::Info, "ghost", nodes),
         Wait::Comms(nodes) => (Level::Debug, "comms", nodes),
         Wait::Withdraw(nodes) => (Level::Info, "withdraw", nodes),
+        Wait::Handover => (Level::Debug, "handover", &nobody),
         Wait::Starts(nodes) => (Level::Debug, "starts", nodes),
         Wait::Disallowed(nodes) => (Level::Info, "disallowed", nodes),
     };

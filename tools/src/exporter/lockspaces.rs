@@ -20,7 +20,7 @@ const STATES: [LockspaceState; 5] = [
 ];
 
 /// Everything that a lockspace can wait for.
-const REASONS: [Reason; 19] = [
+const REASONS: [Reason; 20] = [
     Reason::Queued,
     Reason::Join,
     Reason::Rejoin,
@@ -33,6 +33,7 @@ const REASONS: [Reason; 19] = [
     Reason::Ghost,
     Reason::Comms,
     Reason::Withdraw,
+    Reason::Handover,
     Reason::Starts,
     Reason::Disallowed,
     Reason::Plocks,

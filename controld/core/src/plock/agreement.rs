@@ -20,10 +20,12 @@ use crate::effect::Effect;
 use crate::message::{Message, START_OWNERSHIP, START_OWNERSHIP_SHIFT};
 use crate::options::{FixedOptions, Switch};
 use crate::out::Out;
+use crate::plock::handover::Handovers;
 use crate::plock::resources::Owner;
 use crate::plock::results::Asked;
 use crate::plock::space::{Plocks, Service};
 use crate::plock::voice::Voice;
+use crate::snapshot::Wait;
 use crate::types::NodeId;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::format;
@@ -145,19 +147,21 @@ fn word_of(node: NodeId, changes: &VecDeque<Change>, started: Option<&Change>) -
 }
 
 impl Plocks {
-    /// Our START comes next, unless it has to wait for those of these joiners.
+    /// Our START comes next, unless it has to wait.
     pub(crate) fn prepare(
         &mut self,
         before: Before,
         voice: &Voice<'_>,
         out: &mut Out<'_>,
-    ) -> Option<BTreeSet<NodeId>> {
+    ) -> Option<Wait> {
         match before {
-            Before::Hear(joiners) if self.owns_locks(voice.us) => return Some(joiners),
+            Before::Hear(joiners) if self.owns_locks(voice.us) => {
+                return Some(Wait::Starts(joiners));
+            }
             Before::Hear(_) => self.expect(Service::Replicated, voice, out),
             Before::Expect(next) => self.expect(next, voice, out),
         }
-        None
+        (self.yielding && self.is_handing_over()).then_some(Wait::Handover)
     }
 
     fn owns_locks(&self, us: NodeId) -> bool {
@@ -172,13 +176,12 @@ impl Plocks {
             self.yielding = true;
             let ours =
                 self.resources.iter().filter(|(_, entry)| entry.has_locks_of_owner(voice.us));
-            let numbers: Vec<u64> = ours.map(|(number, _)| number).collect();
+            let numbers: VecDeque<u64> = ours.map(|(number, _)| number).collect();
             if !numbers.is_empty() {
                 voice.debug(format!("plock_ownership yields {} resources", numbers.len()), out);
             }
-            for number in numbers {
-                self.give_up(number, voice, out);
-            }
+            self.handovers.queue(numbers);
+            self.hand_over(voice, out);
         }
     }
 
@@ -188,6 +191,7 @@ impl Plocks {
             return;
         }
         self.yielding = false;
+        self.handovers.queue(VecDeque::new());
         let waiting = self.resources.iter_mut().filter(|(_, entry)| !entry.pending.is_empty());
         let waiting: Vec<(u64, Owner)> =
             waiting.map(|(number, entry)| (number, entry.owner)).collect();
@@ -230,6 +234,8 @@ impl Plocks {
         voice.debug(String::from("plock_ownership ends"), out);
         self.service = Service::Replicated;
         self.yielding = false;
+        // What is on its way is void.
+        self.handovers = Handovers::default();
         if !self.is_synchronised() {
             return;
         }

@@ -2,6 +2,7 @@
 //! must be able to leave it out.
 
 use super::PlocksPart;
+use super::handover::Handovers;
 use super::resources::Resources;
 use super::results::{Asked, Results};
 use super::space::Plocks;
@@ -16,6 +17,7 @@ pub(crate) struct ContentsOf<'a> {
     results: &'a Results,
     in_flight: &'a VecDeque<Asked>,
     held: &'a VecDeque<Asked>,
+    handovers: &'a Handovers,
     parts: &'a VecDeque<PlocksPart>,
     saved: Option<&'a VecDeque<Saved>>,
 }
@@ -27,6 +29,7 @@ pub(crate) struct Contents {
     results: Results,
     in_flight: VecDeque<Asked>,
     held: VecDeque<Asked>,
+    handovers: Handovers,
     parts: VecDeque<PlocksPart>,
     saved: Option<VecDeque<Saved>>,
 }
@@ -39,6 +42,7 @@ impl Plocks {
             results: &self.results,
             in_flight: &self.in_flight,
             held: &self.held,
+            handovers: &self.handovers,
             parts: &self.outgoing.parts,
             saved: match &self.progress {
                 Progress::Receiving(incoming) => Some(&incoming.saved),
@@ -49,10 +53,10 @@ impl Plocks {
 
     /// Put back what was encoded apart.
     pub(crate) fn restore(&mut self, contents: Contents) {
-        let Contents { resources, results, in_flight, held, parts, saved } = contents;
+        let Contents { resources, results, in_flight, held, handovers, parts, saved } = contents;
         (self.resources, self.results) = (resources, results);
         (self.in_flight, self.held) = (in_flight, held);
-        self.outgoing.parts = parts;
+        (self.handovers, self.outgoing.parts) = (handovers, parts);
         if let (Progress::Receiving(incoming), Some(saved)) = (&mut self.progress, saved) {
             incoming.saved = saved;
         }

@@ -175,6 +175,16 @@ impl<T: Member + Copy> List<T> {
         entry.map(|entry| entry.item)
     }
 
+    /// The first member from a number on, with its number.
+    pub(super) fn first_from(&self, seq: u64) -> Option<(u64, T)> {
+        let (short, long) = self.parts();
+        let found = short.iter().find(|(of, _)| seq <= *of).map(|(of, entry)| (*of, entry.item));
+        found.or_else(|| {
+            let (of, entry) = long?.entries.range(seq..).next()?;
+            Some((*of, entry.item))
+        })
+    }
+
     /// Appends.
     pub(super) fn push(&mut self, item: T) {
         let seq = self.next;

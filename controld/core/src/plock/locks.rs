@@ -28,6 +28,10 @@ impl Locks {
         self.list.iter()
     }
 
+    pub(super) fn first_from(&self, seq: u64) -> Option<(u64, Lock)> {
+        self.list.first_from(seq)
+    }
+
     /// Appends without any check.
     pub(super) fn push(&mut self, lock: Lock) {
         self.list.push(lock);

@@ -168,11 +168,16 @@ impl Lockspace {
         }
         let started = self.started.as_ref().map(|(change, _)| change);
         let before = before_start(&self.changes, started);
-        let mut unheard = None;
+        let mut wait = None;
         self.with_plocks(world, out, |plocks, voice, out| {
-            unheard = plocks.prepare(before, voice, out);
+            wait = plocks.prepare(before, voice, out);
         });
-        unheard.map(Wait::Starts)
+        wait
+    }
+
+    /// Our START waits for the last word about files of ours, which has been said.
+    pub(crate) fn has_handed_over(&self) -> bool {
+        self.wait == Some(Wait::Handover) && !self.plocks.is_handing_over()
     }
 
     /// Give up what nobody uses, if it is time for that.

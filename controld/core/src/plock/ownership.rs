@@ -9,14 +9,14 @@
 use crate::message::Message;
 use crate::options::DynamicOptions;
 use crate::out::Out;
+use crate::plock::PlockInfo;
 use crate::plock::errno::ENOENT;
 use crate::plock::resource::Lock;
 use crate::plock::resources::{Entry, Owner};
 use crate::plock::results::Asked;
 use crate::plock::space::{Plocks, Said, Service};
 use crate::plock::voice::{Shown, Voice};
-use crate::plock::{Op, PlockInfo};
-use crate::types::{GlobalId, Instant, NodeId};
+use crate::types::{Instant, NodeId};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::vec::Vec;
@@ -116,6 +116,9 @@ impl Plocks {
         voice: &Voice<'_>,
         out: &mut Out<'_>,
     ) {
+        if from == voice.us {
+            self.note_said(&said);
+        }
         match said {
             Said::Own { number, owner } => {
                 voice.detail(
@@ -138,6 +141,7 @@ impl Plocks {
             }
             Said::Plock(_) => {}
         }
+        self.hand_over(voice, out);
     }
 
     fn hear_own(
@@ -192,21 +196,6 @@ impl Plocks {
         for asked in core::mem::take(&mut entry.pending) {
             self.multicast(asked, voice, out);
         }
-    }
-
-    /// Another node asks for a resource of ours: everybody gets its locks, and then it is nobody's.
-    pub(super) fn give_up(&mut self, number: u64, voice: &Voice<'_>, out: &mut Out<'_>) {
-        let Some(entry) = self.resources.find(number, out.now.mono) else { return };
-        for (lock, _) in entry.resource.locks() {
-            let info = lock_info(lock, number);
-            voice.send(Message::PlockSyncLock(info), out);
-        }
-        for (waiter, _) in entry.resource.waiters() {
-            voice.send(Message::PlockSyncWaiter(*waiter), out);
-        }
-        entry.resource.mark_syncing();
-        disown(number, entry, voice, out);
-        self.results.meters.given_up();
     }
 
     fn hear_sync(
@@ -328,7 +317,7 @@ impl Plocks {
                 Owner::Nobody { established: true } => {
                     voice.send(Message::PlockDrop { number }, out);
                 }
-                Owner::Node(_) => disown(number, entry, voice, out),
+                Owner::Node(_) => self.handovers.disown(number, entry, voice, out),
                 Owner::Unknown | Owner::Nobody { established: false } => {}
             }
         }
@@ -367,11 +356,6 @@ fn closes_later(in_flight: &VecDeque<Asked>, asked: &Asked) -> bool {
     })
 }
 
-fn disown(number: u64, entry: &mut Entry, voice: &Voice<'_>, out: &mut Out<'_>) {
-    entry.owner = Owner::Nobody { established: false };
-    voice.send(Message::PlockOwn { number, owner: None }, out);
-}
-
 /// The owner is gone: nobody owns it, and what waited for its word can be sent.
 pub(super) fn orphan(entry: &mut Entry, gone: NodeId) -> impl Iterator<Item = Asked> + use<> {
     let orphaned = entry.owner == Owner::Node(gone);
@@ -380,23 +364,4 @@ pub(super) fn orphan(entry: &mut Entry, gone: NodeId) -> impl Iterator<Item = As
     }
     let pending = if orphaned { core::mem::take(&mut entry.pending) } else { Default::default() };
     pending.into_iter()
-}
-
-/// A SYNC_LOCK names what the lock is, and nothing else.
-fn lock_info(lock: &Lock, number: u64) -> PlockInfo {
-    PlockInfo {
-        version: [0; 3],
-        op: Op::Unknown(0),
-        mode: lock.mode,
-        wait: false,
-        flags: 0,
-        pid: lock.pid,
-        node: lock.holder.node,
-        result: 0,
-        fsid: GlobalId::default(),
-        number,
-        start: lock.start,
-        end: lock.end,
-        owner: lock.holder.owner,
-    }
 }

@@ -66,6 +66,19 @@ pub enum Answer {
     Invalid,
 }
 
+/// What is said of a resource, one after the other.
+pub(super) enum Part {
+    Lock(Lock),
+    Waiter(PlockInfo),
+}
+
+/// A place among the parts: what is not behind it has these numbers, or higher ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cursor {
+    lock: u64,
+    waiter: u64,
+}
+
 /// The locks and waiters of one inode. Two are equal if they hold the same in the same order: how they came to it leaves
 /// no trace.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -217,6 +230,26 @@ impl Resource {
     /// The waiters, longest waiting first, each with its mark of [`Self::mark_syncing`].
     pub fn waiters(&self) -> impl Iterator<Item = (&PlockInfo, bool)> {
         self.waiters.iter().map(|waiter| (&waiter.item, waiter.syncing))
+    }
+
+    /// What comes next, the locks in their order before the waiters in theirs; the cursor goes behind it.
+    pub(super) fn next_part(&self, cursor: &mut Cursor) -> Option<Part> {
+        if let Some((seq, lock)) = self.locks.first_from(cursor.lock) {
+            cursor.lock = seq.saturating_add(1);
+            return Some(Part::Lock(lock));
+        }
+        let (seq, waiter) = self.waiters.first_from(cursor.waiter)?;
+        cursor.waiter = seq.saturating_add(1);
+        Some(Part::Waiter(waiter))
+    }
+
+    /// The cursor behind so many of them.
+    pub(super) fn cursor_behind(&self, count: usize) -> Cursor {
+        let mut cursor = Cursor::default();
+        for _ in 0..count {
+            self.next_part(&mut cursor);
+        }
+        cursor
     }
 
     /// Somebody has a lock here, or waits for one.

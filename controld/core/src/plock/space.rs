@@ -11,6 +11,7 @@ use crate::out::Out;
 use crate::plock::agreement::Word;
 use crate::plock::count::Count;
 use crate::plock::errno::{EINVAL, ENOENT, ENOSYS};
+use crate::plock::handover::Handovers;
 use crate::plock::ownership::Drops;
 use crate::plock::resources::Resources;
 use crate::plock::results::{Asked, Results};
@@ -94,6 +95,9 @@ pub(crate) struct Plocks {
     /// Read before we were synchronised.
     #[serde(skip)]
     pub(super) held: VecDeque<Asked>,
+    /// Files of ours that become everybody's.
+    #[serde(skip)]
+    pub(super) handovers: Handovers,
     pub(super) outgoing: Outgoing,
     pub(super) data_node: Option<NodeId>,
     pub(super) drops: Drops,
@@ -117,6 +121,7 @@ impl Plocks {
             results: Results::default(),
             in_flight: VecDeque::new(),
             held: VecDeque::new(),
+            handovers: Handovers::default(),
             outgoing: Outgoing::default(),
             data_node: None,
             drops: Drops::default(),

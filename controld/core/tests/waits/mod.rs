@@ -59,6 +59,7 @@ fn name(what: &Waiting) -> &'static str {
             Wait::Ghost(_) => "ghost",
             Wait::Comms(_) => "comms",
             Wait::Withdraw(_) => "withdraw",
+            Wait::Handover => "handover",
             Wait::Starts(_) => "starts",
             Wait::Disallowed(_) => "disallowed",
         },
