@@ -64,10 +64,6 @@ pub enum CorosyncError {
     Watch(io::Error),
 }
 
-/// Who gives up the ownership of a file says each of its POSIX locks at once: these are 400,000. All other requests wait for
-/// what was asked before, and are few.
-const LIMITS: Limits = Limits { request_bytes: 64 << 20 };
-
 /// What corosync's configuration says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configuration {
@@ -108,7 +104,7 @@ pub fn start(patience: Duration, registry: &Registry) -> Result<Started, Corosyn
     let local = thread::retry(until, || services.cfg().local_node()).map_err(connect("cfg"))?;
     let local = NodeId::new(local).ok_or(CorosyncError::NoLocalNode)?;
     let configuration = read_configuration(&cmap, local, until)?;
-    let (handle, events) = thread::start(services, LIMITS, priority::as_the_main_thread)
+    let (handle, events) = thread::start(services, Limits::default(), priority::as_the_main_thread)
         .map_err(|source| CorosyncError::Thread { source })?;
     let incoming = Incoming::new(events, registry).map_err(CorosyncError::Watch)?;
     Ok(Started { cluster: Corosync { handle: Some(handle) }, incoming, configuration })
@@ -364,10 +360,7 @@ fn by_node(addresses: BTreeMap<u32, Vec<SocketAddr>>) -> BTreeMap<NodeId, Vec<So
 #[cfg(test)]
 mod tests {
     use super::*;
-    use corosync::thread::{Loss, REQUEST_OVERHEAD};
-    use dlm_core::message::{Message, Packet};
-    use dlm_core::plock::{Mode, Op, PlockInfo};
-    use dlm_core::types::{GlobalId, Version};
+    use corosync::thread::Loss;
 
     fn node(id: u32) -> NodeId {
         NodeId::new(id).expect("not 0")
@@ -375,34 +368,6 @@ mod tests {
 
     const fn process(node: u32) -> Process {
         Process { node, pid: 100 }
-    }
-
-    #[test]
-    fn there_is_room_for_all_locks_of_a_big_file() {
-        const LOCKS: usize = 300_000;
-        let info = PlockInfo {
-            version: [1, 2, 0],
-            op: Op::Lock,
-            mode: Mode::Write,
-            wait: false,
-            flags: 0,
-            pid: 4711,
-            node: node(1),
-            result: 0,
-            fsid: GlobalId(1),
-            number: 7,
-            start: 0,
-            end: 0,
-            owner: 1,
-        };
-        let sync = wire::encode(&Packet {
-            version: Version::new(3, 1, 1),
-            sender: node(1),
-            global_id: GlobalId(1),
-            message: Message::PlockSyncLock(info),
-        });
-        let each = sync.len() + REQUEST_OVERHEAD;
-        assert!(LOCKS * each <= LIMITS.request_bytes, "{each} bytes each");
     }
 
     #[test]

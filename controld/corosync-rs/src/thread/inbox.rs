@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Counted for every request beside its bytes against [`Limits::request_bytes`], so that empty ones are bounded too.
-pub const REQUEST_OVERHEAD: usize = 64;
+/// Counted for every request beside its bytes, so that empty ones are bounded too.
+const REQUEST_OVERHEAD: usize = 64;
 
 /// A request that does not belong to a group.
 #[derive(Debug)]

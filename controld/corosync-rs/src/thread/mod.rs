@@ -26,7 +26,6 @@ use crate::cpg::{GroupName, Process, Reason};
 use crate::error::{Code, Error, Result};
 use crate::quorum::Quorum;
 use crate::types::RingId;
-pub use inbox::REQUEST_OVERHEAD;
 use inbox::{Command, Shared};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use reader::{Before, Reader};
