@@ -6,7 +6,9 @@ use dlm_core::message::{
     FenceResult, PROTOCOL_STATEFUL, PlocksDone, Protocol, ProtocolVersion, RUN_NODE_NONE,
     RUN_NODE_RECV, RunCounts, RunReply, RunRequest, START_HAVEPLOCK, START_JOINING, Start,
 };
-use dlm_core::plock::{Holder, Mode, Op, PlockInfo, PlocksData, PlocksPart, TransferEntry};
+use dlm_core::plock::{
+    FLAG_CLOSE, Holder, Mode, Op, PlockInfo, PlocksData, PlocksPart, RANGE_END, TransferEntry,
+};
 use dlm_core::run::RunUuid;
 use dlm_core::types::{ChangeSeq, GlobalId, Group, LockspaceName, NodeId, Version, WallSeconds};
 use std::collections::BTreeMap;
@@ -159,7 +161,7 @@ fn header_is_laid_out_as_specified() {
 }
 
 #[test]
-fn message_cut_anywhere_is_rejected_or_still_whole() {
+fn defect_74_message_cut_anywhere_is_rejected_or_still_whole() {
     for packet in packets() {
         let bytes = encode(&packet);
         for length in 0..bytes.len() {
@@ -432,11 +434,107 @@ fn c_daemon_asks_for_a_command_and_is_answered() {
     assert_eq!(at("node1.txt", "43.772916").message, Message::RunReply(answer));
 }
 
+/// What the C daemon of the node said in the lockspace of the captures.
+fn in_fs(sender: u32, message: Message) -> Packet {
+    Packet { sender: node(sender), ..packet(message) }
+}
+
+/// The file that processes lock in the captures.
+const FILE: u64 = 17_493;
+
+/// A lock of the whole file's first ten bytes that does not wait.
+fn captured_lock() -> PlockInfo {
+    PlockInfo {
+        version: [1, 2, 0],
+        op: Op::Lock,
+        mode: Mode::Write,
+        wait: false,
+        flags: 0,
+        pid: 227,
+        node: node(2),
+        result: 0,
+        fsid: GlobalId(0xd0b6_21e6),
+        number: FILE,
+        start: 0,
+        end: 9,
+        owner: 0xff11_0000_049c_0b00,
+    }
+}
+
 #[test]
-fn plocks_data_keeps_the_change_number_of_its_header() {
-    let Message::PlocksData(data) = at("node1.txt", "93.470847").message else { panic!() };
-    let [part] = data.parts.as_slice() else { panic!() };
-    assert_eq!((data.seq.get(), part.entries.len(), part.continues), (5, 2, false));
+fn c_daemon_multicasts_a_request_as_it_has_read_it() {
+    let waits = PlockInfo { wait: true, pid: 230, ..captured_lock() };
+    let close = PlockInfo {
+        op: Op::Unlock,
+        mode: Mode::Read,
+        flags: FLAG_CLOSE,
+        pid: 230,
+        end: RANGE_END,
+        ..captured_lock()
+    };
+    let read = PlockInfo {
+        mode: Mode::Read,
+        wait: true,
+        node: node(1),
+        start: 100,
+        end: 199,
+        owner: 0xff11_0000_049c_0dc0,
+        ..captured_lock()
+    };
+    let unlock = PlockInfo { op: Op::Unlock, wait: false, start: 120, end: 129, ..read };
+    for (file, time, info) in [
+        ("ownership-node2.txt", "69.324063", captured_lock()),
+        ("ownership-node2.txt", "70.796504", waits),
+        ("ownership-node2.txt", "76.580457", close),
+        ("node1.txt", "64.844688", read),
+        ("node2.txt", "63.477124", unlock),
+    ] {
+        let expected = in_fs(info.node.get(), Message::Plock(info));
+        assert_eq!(at(file, time), expected, "{file} at {time}");
+    }
+}
+
+#[test]
+fn c_daemon_claims_a_file_hands_it_over_and_drops_it() {
+    let own = |owner| Message::PlockOwn { number: FILE, owner };
+    assert_eq!(at("ownership-node1.txt", "59.340173"), in_fs(1, own(Some(node(1)))));
+    assert_eq!(at("ownership-node2.txt", "69.295054"), in_fs(2, own(Some(node(2)))));
+    let lock = PlockInfo {
+        version: [0; 3],
+        op: Op::Unknown(0),
+        pid: 235,
+        node: node(1),
+        fsid: GlobalId(0),
+        owner: 0xff11_0000_049c_1b80,
+        ..captured_lock()
+    };
+    let sync = Message::PlockSyncLock(lock);
+    assert_eq!(at("ownership-node1.txt", "69.003776"), in_fs(1, sync));
+    assert_eq!(at("ownership-node1.txt", "69.006002"), in_fs(1, own(None)));
+    let drop = Message::PlockDrop { number: 143_417 };
+    assert_eq!(at("ownership-node2.txt", "100.756160"), in_fs(2, drop));
+}
+
+#[test]
+fn c_daemon_sends_a_joiner_locks_and_waiters_of_a_file() {
+    let seq = ChangeSeq::from_wire(5);
+    let data = |number, entries| {
+        let part = PlocksPart { number, owner: 0, continues: false, entries };
+        Message::PlocksData(PlocksData { seq, parts: vec![part] })
+    };
+    let granted = TransferEntry {
+        start: 5,
+        end: 14,
+        holder: Holder { node: node(2), owner: 0xff11_0000_049c_0580 },
+        pid: 229,
+        mode: Mode::Write,
+        waiter: false,
+    };
+    let holder = Holder { node: node(1), owner: 0xff11_0000_049c_1080 };
+    let waits = TransferEntry { holder, pid: 235, waiter: true, ..granted };
+    assert_eq!(at("node1.txt", "93.470847"), in_fs(1, data(FILE, vec![granted, waits])));
+    // Nobody has locks there any more.
+    assert_eq!(at("ownership-node1.txt", "91.416784"), in_fs(1, data(143_417, Vec::new())));
 }
 
 /// Deterministic numbers (splitmix64), so that a failure shows itself again.

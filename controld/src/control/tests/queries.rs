@@ -64,7 +64,7 @@ fn plocks_come_from_the_driver() {
 
 /// An answer has room for 1 MiB, as the C library wants it; who asks on gets the rest.
 #[test]
-fn plocks_of_a_busy_lockspace_come_whole() {
+fn defect_66_plocks_of_a_busy_lockspace_come_whole() {
     let daemon = Daemon::start();
     let client = daemon.client();
     let _commands = daemon.drive(|_| ());
@@ -106,7 +106,8 @@ fn waits_are_shown_as_the_c_tool_knows_them() {
     };
     assert_eq!(shown(None), (0, 0));
     // Our own START and that of node 2 are missing.
-    for of_this_node in [Wait::Stop, Wait::Comms(nodes()), Wait::Withdraw(nodes())] {
+    for of_this_node in [Wait::Stop, Wait::Comms(nodes()), Wait::Withdraw(nodes()), Wait::Handover]
+    {
         assert_eq!(shown(Some(of_this_node)), (2, 1));
     }
     assert_eq!(shown(Some(Wait::Ring)), (1, 0));

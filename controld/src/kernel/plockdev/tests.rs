@@ -236,7 +236,7 @@ async fn burst(reading: &mut Reading, count: u64) -> Vec<u128> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_lets_a_burst_pass_and_then_one_at_a_time() {
+async fn defect_42_limit_lets_a_burst_pass_and_then_one_at_a_time() {
     let mut reading = reading(10);
     let at = burst(&mut reading, 15).await;
     assert_eq!(at[..10], [0; 10]);
