@@ -3,6 +3,7 @@
 
 use super::PlocksPart;
 use super::handover::Handovers;
+use super::in_flight::InFlight;
 use super::resources::Resources;
 use super::results::{Asked, Results};
 use super::space::Plocks;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct ContentsOf<'a> {
     resources: &'a Resources,
     results: &'a Results,
-    in_flight: &'a VecDeque<Asked>,
+    in_flight: &'a InFlight,
     held: &'a VecDeque<Asked>,
     handovers: &'a Handovers,
     parts: &'a VecDeque<PlocksPart>,
@@ -27,7 +28,7 @@ pub(crate) struct ContentsOf<'a> {
 pub(crate) struct Contents {
     resources: Resources,
     results: Results,
-    in_flight: VecDeque<Asked>,
+    in_flight: InFlight,
     held: VecDeque<Asked>,
     handovers: Handovers,
     parts: VecDeque<PlocksPart>,

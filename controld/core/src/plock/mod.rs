@@ -2,7 +2,7 @@
 //! because every node applies them in the group's order (spec/plocks.md).
 //!
 //! `record` has the nouns; `resource` the locks of one file, `resources` all of a lockspace; `space` takes requests and
-//! messages, `unsent` ends what cannot be sent yet, `execution` carries them out, `results` puts the answers in order,
+//! messages, `in_flight` has those on their way, `unsent` ends what cannot be sent yet, `execution` carries them out, `results` puts the answers in order,
 //! `agreement` says whether there is ownership, `ownership` with `handover` and `transfer` are the two further parts of the protocol.
 //! `lockspace` is where a lockspace's life meets them, `dump` what `dlm_tool plocks` shows, `meters` and `count` what is counted,
 //! `voice` how all of them speak, `errno` the kernel's numbers. Below `resource`: `locks` is what a request does to the locks,
@@ -17,6 +17,7 @@ mod errno;
 mod execution;
 mod freed;
 mod handover;
+mod in_flight;
 mod index;
 mod list;
 mod locks;

@@ -17,7 +17,6 @@ use crate::plock::results::Asked;
 use crate::plock::space::{Plocks, Said, Service};
 use crate::plock::voice::{Shown, Voice};
 use crate::types::{Instant, NodeId};
-use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -39,7 +38,7 @@ impl Plocks {
             // Behind our OWN of nobody: older ones may come back until then.
             Owner::Nobody { established: false } => entry.keep(asked),
             Owner::Node(node)
-                if node == voice.us && (self.yielding || is_on_way(&self.in_flight, number)) =>
+                if node == voice.us && (self.yielding || self.in_flight.is_about(number)) =>
             {
                 entry.keep(asked);
             }
@@ -52,7 +51,7 @@ impl Plocks {
 
     /// The resource is ours: carry out what waited for that, but nothing before an older one is back.
     pub(super) fn apply_pending(&mut self, number: u64, voice: &Voice<'_>, out: &mut Out<'_>) {
-        if self.yielding || is_on_way(&self.in_flight, number) {
+        if self.yielding || self.in_flight.is_about(number) {
             return;
         }
         let Some(entry) = self.resources.find(number, out.now.mono) else { return };
@@ -98,7 +97,7 @@ impl Plocks {
             }
             // Its process has closed the file meanwhile, and the CLOSE is on its way: granted behind that, the lock would
             // belong to nobody. To claim the file would do just that, where another node owns it.
-            (Some(asked), _) if closes_later(&self.in_flight, &asked) => {
+            (Some(asked), _) if self.in_flight.closes_later(&asked) => {
                 self.results.finish(&asked, -ENOENT, out);
             }
             // Freed, perhaps claimed anew, while the request was on its way.
@@ -340,20 +339,6 @@ impl Entry {
         let by_us = matches!(self.owner, Owner::Nobody { .. }) || self.owner == Owner::Node(us);
         by_us && self.resource.is_empty() && self.pending.is_empty()
     }
-}
-
-/// A request of ours for the resource is on its way through the group.
-fn is_on_way(in_flight: &VecDeque<Asked>, number: u64) -> bool {
-    in_flight.iter().any(|asked| asked.info.number == number)
-}
-
-/// A CLOSE of the same process and file is on its way behind the request.
-fn closes_later(in_flight: &VecDeque<Asked>, asked: &Asked) -> bool {
-    in_flight.iter().any(|later| {
-        later.info.is_close()
-            && later.info.number == asked.info.number
-            && later.info.owner == asked.info.owner
-    })
 }
 
 /// The owner is gone: nobody owns it, and what waited for its word can be sent.

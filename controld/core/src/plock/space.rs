@@ -12,6 +12,7 @@ use crate::plock::agreement::Word;
 use crate::plock::count::Count;
 use crate::plock::errno::{EINVAL, ENOENT, ENOSYS};
 use crate::plock::handover::Handovers;
+use crate::plock::in_flight::InFlight;
 use crate::plock::ownership::Drops;
 use crate::plock::resources::Resources;
 use crate::plock::results::{Asked, Results};
@@ -89,9 +90,8 @@ pub(crate) struct Plocks {
     pub(super) resources: Resources,
     #[serde(skip)]
     pub(super) results: Results,
-    /// Our requests on their way through the group: they come back in this order.
     #[serde(skip)]
-    pub(super) in_flight: VecDeque<Asked>,
+    pub(super) in_flight: InFlight,
     /// Read before we were synchronised.
     #[serde(skip)]
     pub(super) held: VecDeque<Asked>,
@@ -119,7 +119,7 @@ impl Plocks {
             progress: Progress::Needing,
             resources: Resources::default(),
             results: Results::default(),
-            in_flight: VecDeque::new(),
+            in_flight: InFlight::default(),
             held: VecDeque::new(),
             handovers: Handovers::default(),
             outgoing: Outgoing::default(),
@@ -221,7 +221,7 @@ impl Plocks {
             return;
         }
         voice.send(Message::Plock(asked.info), out);
-        self.in_flight.push_back(asked);
+        self.in_flight.push(asked);
     }
 
     /// A message of the group.
@@ -275,7 +275,7 @@ impl Plocks {
             voice.error(format!("receive plock from {from} ignored: {why}: {}", Shown(info)), out);
             return;
         }
-        let asked = if from == voice.us { self.in_flight.pop_front() } else { None };
+        let asked = if from == voice.us { self.in_flight.pop() } else { None };
         match (asked, self.service) {
             (None, _) if from == voice.us => {
                 voice.error(format!("receive plock {} that was never sent", Shown(info)), out);

@@ -53,7 +53,7 @@ impl Plocks {
         }
         let entry = self.resources.get_mut(close.number);
         asked
-            || self.in_flight.iter().any(same)
+            || self.in_flight.is_of(close.owner, close.number)
             || entry.is_some_and(|entry| entry.resource.is_of(close.holder()))
     }
 
