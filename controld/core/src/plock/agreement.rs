@@ -165,7 +165,7 @@ impl Plocks {
     }
 
     fn owns_locks(&self, us: NodeId) -> bool {
-        self.resources.iter().any(|(_, entry)| entry.has_locks_of_owner(us))
+        self.resources.of(us).any(|(_, entry)| entry.has_locks_of_owner(us))
     }
 
     /// Our START comes next, for a barrier after which POSIX locks will be served like this.
@@ -174,13 +174,14 @@ impl Plocks {
             self.claim_again(voice, out);
         } else if self.service == Service::Owned && !self.yielding {
             self.yielding = true;
-            let ours =
-                self.resources.iter().filter(|(_, entry)| entry.has_locks_of_owner(voice.us));
-            let numbers: VecDeque<u64> = ours.map(|(number, _)| number).collect();
+            let ours = self.resources.of(voice.us);
+            let ours = ours.filter(|(_, entry)| entry.has_locks_of_owner(voice.us));
+            // In an order that a recording keeps.
+            let numbers: BTreeSet<u64> = ours.map(|(number, _)| number).collect();
             if !numbers.is_empty() {
                 voice.debug(format!("plock_ownership yields {} resources", numbers.len()), out);
             }
-            self.handovers.queue(numbers);
+            self.handovers.queue(numbers.into_iter().collect());
             self.hand_over(voice, out);
         }
     }

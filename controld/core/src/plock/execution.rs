@@ -112,7 +112,7 @@ impl Plocks {
         self.free_if_empty(asked.info.number, voice, out);
     }
 
-    /// Who waited for a file has its lock now. `empty`: nobody has any more there.
+    /// Who waited for a file has its lock now. `empty`: nobody has any more there, which was not noted yet.
     fn granted(
         &mut self,
         number: u64,
@@ -154,7 +154,9 @@ impl Plocks {
                 entry.resource.run_waiters(&mut granted);
             }
             index.note_untried(number, entry);
-            if self.service != Service::Owned && entry.resource.is_empty() {
+            if self.service == Service::Owned {
+                self.look_later(number, voice, out.now.mono);
+            } else if entry.resource.is_empty() {
                 self.resources.remove(number);
             }
         }
@@ -164,7 +166,6 @@ impl Plocks {
         for asked in orphans {
             self.multicast(asked, voice, out);
         }
-        self.look_at_all_later(voice, out.now.mono);
         voice.debug(format!("purged {purged} plocks for {node}"), out);
     }
 }

@@ -125,6 +125,12 @@ impl Index {
         }
     }
 
+    /// Files that a node has to do with.
+    pub(super) fn of(&self, node: NodeId) -> &[u64] {
+        let known = self.nodes.iter().find(|(known, _)| *known == node);
+        known.map_or(&[], |(_, files)| files)
+    }
+
     /// A node is gone: the files that it has to do with, and those whose waiters are to be tried, in the order of their
     /// numbers. None of it is noted any more.
     pub(super) fn take(&mut self, node: NodeId) -> BTreeSet<u64> {

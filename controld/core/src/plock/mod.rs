@@ -17,6 +17,7 @@ mod errno;
 mod execution;
 mod freed;
 mod handover;
+mod idle;
 mod in_flight;
 mod index;
 mod list;

@@ -18,8 +18,6 @@ use crate::plock::space::{Plocks, Said, Service};
 use crate::plock::voice::{Shown, Voice};
 use crate::types::{Instant, NodeId};
 use alloc::format;
-use alloc::vec::Vec;
-use core::cmp::Reverse;
 use serde::{Deserialize, Serialize};
 
 /// When to look for unused resources.
@@ -259,15 +257,17 @@ impl Plocks {
 
     /// Have the resource looked at once it may be old enough, if it is of those that can be dropped.
     pub(super) fn look_later(&mut self, number: u64, voice: &Voice<'_>, now: Instant) {
-        if self.service == Service::Owned && self.drops.due.is_none() {
-            let entry = self.resources.find(number, now);
-            let idle = entry.is_some_and(|entry| entry.is_idle_at(voice.us));
-            self.drops.due = idle.then(|| now.plus_millis(voice.unused_millis));
+        if self.service == Service::Owned
+            && self.resources.note_idle(number, voice.us)
+            && self.drops.due.is_none()
+        {
+            self.drops.due = Some(now.plus_millis(voice.unused_millis));
         }
     }
 
     /// The same where much may have become unused at once.
     pub(super) fn look_at_all_later(&mut self, voice: &Voice<'_>, now: Instant) {
+        self.resources.note_idle_unknown();
         if self.service == Service::Owned && self.drops.due.is_none() {
             self.drops.due = Some(now.plus_millis(voice.unused_millis));
         }
@@ -291,26 +291,18 @@ impl Plocks {
             return;
         }
         if self.yielding {
-            self.look_at_all_later(voice, now);
+            self.drops.due = Some(now.plus_millis(voice.unused_millis));
             return;
         }
         let age = options.drop_resources_age_millis;
         let pause = now.plus_millis(options.drop_resources_time_millis.max(1));
-        let mut old: Vec<(Reverse<u64>, u64)> = Vec::new();
-        for (number, entry) in self.resources.iter_mut() {
-            if !entry.is_idle_at(voice.us) {
-                continue;
-            }
-            let due = entry.used.plus_millis(age);
-            if due <= now {
-                old.push((Reverse(entry.created), number));
-            }
-            let next = due.max(pause);
-            self.drops.due = Some(self.drops.due.map_or(next, |before| before.min(next)));
-        }
         // Newest first, as the C daemon walks.
-        old.sort_unstable();
-        for (_, number) in old.into_iter().take(options.drop_resources_count) {
+        let count = options.drop_resources_count;
+        let is_old = |used: Instant| used.plus_millis(age) <= now;
+        let (old, next) = self.resources.old(voice.us, count, is_old);
+        let next = next.map(|used| used.plus_millis(age).max(pause));
+        self.drops.due = if old.is_empty() { next } else { Some(pause) };
+        for number in old.into_iter().take(count) {
             let Some(entry) = self.resources.get_mut(number) else { continue };
             match entry.owner {
                 Owner::Nobody { established: true } => {
@@ -335,7 +327,7 @@ impl Entry {
     }
 
     /// Nobody has a lock, and this node may say so.
-    fn is_idle_at(&self, us: NodeId) -> bool {
+    pub(super) fn is_idle_at(&self, us: NodeId) -> bool {
         let by_us = matches!(self.owner, Owner::Nobody { .. }) || self.owner == Owner::Node(us);
         by_us && self.resource.is_empty() && self.pending.is_empty()
     }
@@ -349,4 +341,16 @@ pub(super) fn orphan(entry: &mut Entry, gone: NodeId) -> impl Iterator<Item = As
     }
     let pending = if orphaned { core::mem::take(&mut entry.pending) } else { Default::default() };
     pending.into_iter()
+}
+
+#[cfg(test)]
+impl Plocks {
+    /// What is idle is noted, and looked at some time.
+    pub(super) fn check_idle(&self, us: NodeId) {
+        if self.service == Service::Owned && self.is_synchronised() {
+            self.resources.check_idle(us);
+            let idle = self.resources.iter().any(|(_, entry)| entry.is_idle_at(us));
+            assert!(!idle || self.drops.due.is_some());
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The resources of a lockspace: one for each file that somebody locks.
 
 use crate::plock::PlockInfo;
+use crate::plock::idle::Idle;
 use crate::plock::index::{Derived, Index, Places};
 use crate::plock::resource::Resource;
 use crate::plock::results::Asked;
@@ -56,6 +57,9 @@ pub(super) struct Entry {
     /// Which nodes have to do with it.
     #[serde(skip)]
     pub(super) places: Derived<Places>,
+    /// It is noted as idle.
+    #[serde(skip)]
+    pub(super) idle: Derived<bool>,
 }
 
 impl Entry {
@@ -66,12 +70,12 @@ impl Entry {
         self.pending.insert(place, asked);
     }
 
-    /// Grant what can be granted now: to whom, and whether nobody has or wants a lock here any more.
+    /// Grant what can be granted now: to whom, and whether nobody has or wants a lock here any more, which was not noted yet.
     pub(super) fn run_waiters(&mut self, number: u64, index: &mut Index) -> (Vec<PlockInfo>, bool) {
         let mut granted = Vec::new();
         self.resource.run_waiters(&mut granted);
         index.note_untried(number, self);
-        (granted, self.resource.is_empty())
+        (granted, self.resource.is_empty() && !self.idle.0)
     }
 
     /// It is this node's, and so is what is known of its locks and waiters.
@@ -88,6 +92,8 @@ pub(super) struct Resources {
     created: u64,
     #[serde(skip)]
     index: Derived<Index>,
+    #[serde(skip)]
+    idle: Derived<Idle>,
 }
 
 /// As they are decoded, without what follows from it.
@@ -99,7 +105,7 @@ struct Encoded {
 
 impl From<Encoded> for Resources {
     fn from(Encoded { entries, created }: Encoded) -> Self {
-        let mut resources = Self { entries, created, index: Derived::default() };
+        let mut resources = Self { entries, created, ..Self::default() };
         resources.index_anew();
         resources
     }
@@ -157,6 +163,7 @@ impl Resources {
                 pending: VecDeque::new(),
                 used: now,
                 places: Derived::default(),
+                idle: Derived::default(),
             }
         });
         entry.used = now;
@@ -177,6 +184,7 @@ impl Resources {
     pub(super) fn clear(&mut self) {
         self.entries.clear();
         self.index = Derived::default();
+        self.idle = Derived::default();
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Entry)> {
@@ -187,9 +195,54 @@ impl Resources {
         self.entries.iter_mut().map(|(number, entry)| (*number, entry))
     }
 
+    /// Those that have to do with a node.
+    pub(super) fn of(&self, node: NodeId) -> impl Iterator<Item = (u64, &Entry)> {
+        let numbers = self.index.0.of(node).iter();
+        numbers.filter_map(|number| Some((*number, self.entries.get(number)?)))
+    }
+
+    /// Note a resource that may have become idle. Whether it is.
+    pub(super) fn note_idle(&mut self, number: u64, us: NodeId) -> bool {
+        let Some(entry) = self.entries.get_mut(&number).filter(|entry| entry.is_idle_at(us)) else {
+            return false;
+        };
+        if !core::mem::replace(&mut entry.idle.0, true) {
+            self.idle.0.note(number);
+        }
+        true
+    }
+
+    /// Much may have become idle.
+    pub(super) fn note_idle_unknown(&mut self) {
+        self.idle.0.note_unknown();
+    }
+
+    /// See [`Idle::old`].
+    pub(super) fn old(
+        &mut self,
+        us: NodeId,
+        count: usize,
+        is_old: impl Fn(Instant) -> bool,
+    ) -> (Vec<u64>, Option<Instant>) {
+        if self.idle.0.take_unknown() {
+            let numbers: Vec<u64> = self.entries.keys().copied().collect();
+            for number in numbers {
+                self.note_idle(number, us);
+            }
+        }
+        let entries = &mut self.entries;
+        self.idle.0.old(count, is_old, |number| {
+            let entry = entries.get_mut(&number)?;
+            entry.idle.0 = entry.is_idle_at(us);
+            entry.idle.0.then_some((entry.created, entry.used))
+        })
+    }
+
     /// Keep those that `keep` wants.
     pub(super) fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
         self.entries.retain(|_, entry| keep(entry));
+        self.entries.values_mut().for_each(|entry| entry.idle = Derived::default());
+        self.idle = Derived::default();
         self.index_anew();
     }
 
@@ -222,6 +275,14 @@ impl Resources {
 
 #[cfg(test)]
 impl Resources {
+    /// All that are idle are noted.
+    pub(super) fn check_idle(&self, us: NodeId) {
+        let unknown = self.idle.0.clone().take_unknown();
+        for (number, entry) in self.iter().filter(|(_, entry)| entry.is_idle_at(us)) {
+            assert!(unknown || entry.idle.0, "{number} is idle");
+        }
+    }
+
     /// The index has what it should have.
     pub(super) fn check_index(&self) {
         let index = &self.index.0;

@@ -172,7 +172,7 @@ impl Plocks {
             self.results.finish(&asked, -EINVAL, out);
         } else if self.service == Service::Off {
             self.results.finish(&asked, -ENOSYS, out);
-        } else if self.goes_on(&asked, out) {
+        } else if self.goes_on(&asked, voice, out) {
             if self.is_synchronised() {
                 self.take(asked, voice, out);
             } else {

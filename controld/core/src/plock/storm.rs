@@ -185,6 +185,7 @@ impl World {
         }
         act(node, &voice, &mut out);
         node.plocks.resources.check_index();
+        node.plocks.check_idle(id);
         self.handovers += u64::from(node.plocks.is_handing_over());
         self.yields += u64::from(node.plocks.yielding && !was.1);
         self.switches += u64::from(node.plocks.service() != was.0);

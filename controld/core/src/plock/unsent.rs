@@ -7,13 +7,14 @@ use crate::plock::resource::Lock;
 use crate::plock::resources::Owner;
 use crate::plock::results::Asked;
 use crate::plock::space::Plocks;
+use crate::plock::voice::Voice;
 use crate::plock::{Op, PlockInfo};
 use alloc::collections::VecDeque;
 
 impl Plocks {
     /// Whether there is anything to do for a request behind what it ends here: a CLOSE ends what its process waits for, or what
     /// is not sent would pile up with every process that is killed; a CANCEL that for which it is meant.
-    pub(super) fn goes_on(&mut self, asked: &Asked, out: &mut Out<'_>) -> bool {
+    pub(super) fn goes_on(&mut self, asked: &Asked, voice: &Voice<'_>, out: &mut Out<'_>) -> bool {
         let goes_on = match asked.info.op {
             _ if asked.info.is_close() => self.close_unsent(&asked.info, out),
             Op::Cancel => !self.cancel_unsent(asked, out),
@@ -21,6 +22,7 @@ impl Plocks {
         };
         if !goes_on {
             self.forget_unasked(asked.info.number);
+            self.look_later(asked.info.number, voice, out.now.mono);
         }
         goes_on
     }
