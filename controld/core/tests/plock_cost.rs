@@ -136,3 +136,47 @@ fn a_queue_for_one_range_costs_each_unlock_the_same() {
     println!("{few:?} with {FEW} waiters, {many:?} with {MANY}");
     assert!(many < few * GROWTH_MAX, "{few:?} with {FEW} waiters, {many:?} with {MANY}");
 }
+
+/// All wait for the whole file, others unlock small parts of it, from one end to the other or back: it is enough to see once that a
+/// lock elsewhere is in the way of all who wait.
+#[test]
+fn unlocks_of_parts_cost_the_same_however_many_wait_for_the_whole_file() {
+    let whole = |owner| PlockInfo {
+        owner: LEAVER + owner,
+        mode: Mode::Write,
+        wait: true,
+        start: 0,
+        end: RANGE_END,
+        ..lock_at(0)
+    };
+    let time = |waiters: u64, order: fn(u64) -> u64| {
+        let mut resource = Resource::default();
+        for place in 0..2 * COUNT {
+            assert_eq!(resource.lock(&lock_at(place)), Answer::Granted);
+        }
+        for owner in 0..waiters {
+            assert_eq!(resource.lock(&whole(owner)), Answer::Queued);
+        }
+        let mut granted = Vec::new();
+        least(&mut resource, |resource| {
+            let time = timed(|| {
+                for at in 0..COUNT {
+                    resource.unlock(&lock_at(order(at)), &mut Vec::new());
+                    resource.run_waiters(&mut granted);
+                }
+            });
+            for at in 0..COUNT {
+                assert_eq!(resource.lock(&lock_at(order(at))), Answer::Granted);
+            }
+            assert_eq!(granted, []);
+            time
+        })
+    };
+    let compare = |what: &str, order: fn(u64) -> u64| {
+        let (few, many) = (time(FEW, order), time(MANY, order));
+        println!("{what}: {few:?} with {FEW} waiters, {many:?} with {MANY}");
+        assert!(many < few * GROWTH_MAX, "{what}: {few:?} with {FEW}, {many:?} with {MANY}");
+    };
+    compare("up", |at| at);
+    compare("down", |at| 2 * COUNT - 1 - at);
+}

@@ -3,7 +3,7 @@
 //! Most files have a lock or two: a short list of locks is a vector that is looked through, which costs less than to keep trees,
 //! in time as in memory. They are made when it gets long, and kept until it is empty.
 
-use super::ranges::{Key, Ranges, Search, Wanted};
+use super::ranges::{ANYWHERE, Ends, Key, Lowest, Ranges, Search, Wanted};
 use super::record::{Holder, Mode, PlockInfo};
 use super::resource::Lock;
 use crate::types::NodeId;
@@ -51,36 +51,40 @@ pub(super) struct Entry<T> {
 /// A member, behind its number.
 type Numbered<T> = (u64, Entry<T>);
 
-/// The list. Members have numbers that grow with their place in it; a number is never used again.
+/// The list; `E`: what its tree by mode knows of last bytes. Members have numbers that grow with their place in it; a number is never
+/// used again.
 #[derive(Clone, Debug)]
-pub(super) struct List<T> {
+pub(super) struct List<T, E = ()> {
     next: u64,
-    members: Members<T>,
+    members: Members<T, E>,
 }
 
+/// Of waiters those that reach too far are left out.
+pub(super) type Waiters = List<PlockInfo, Lowest>;
+
 #[derive(Clone, Debug)]
-enum Members<T> {
+enum Members<T, E> {
     /// With their numbers, in their order. What is empty is short.
     Short(Vec<Numbered<T>>),
-    Long(Box<Long<T>>),
+    Long(Box<Long<T, E>>),
 }
 
 /// Many members, and trees to find them.
 #[derive(Clone, Debug)]
-struct Long<T> {
+struct Long<T, E> {
     entries: BTreeMap<u64, Entry<T>>,
-    by_mode: Ranges<Mode>,
+    by_mode: Ranges<Mode, E>,
     by_holder: Ranges<Holder>,
 }
 
-impl<T> Default for List<T> {
+impl<T, E> Default for List<T, E> {
     fn default() -> Self {
         Self { next: 0, members: Members::Short(Vec::new()) }
     }
 }
 
 /// The members in their order; their numbers mean nothing.
-impl<T: Serialize> Serialize for List<T> {
+impl<T: Serialize, E> Serialize for List<T, E> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         const fn both<T>(entry: &Entry<T>) -> (&T, bool) {
             (&entry.item, entry.syncing)
@@ -93,7 +97,7 @@ impl<T: Serialize> Serialize for List<T> {
 }
 
 /// The index is made anew: what is decoded cannot disagree with it.
-impl<'de, T: Member + Copy + Deserialize<'de>> Deserialize<'de> for List<T> {
+impl<'de, T: Member + Copy + Deserialize<'de>, E: Ends> Deserialize<'de> for List<T, E> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut list = Self::default();
         for (item, syncing) in Vec::<(T, bool)>::deserialize(deserializer)? {
@@ -112,22 +116,22 @@ impl<'de, T: Member + Copy + Deserialize<'de>> Deserialize<'de> for List<T> {
 }
 
 /// Lists are equal if their members are, whatever their numbers.
-impl<T: PartialEq> PartialEq for List<T> {
+impl<T: PartialEq, E> PartialEq for List<T, E> {
     fn eq(&self, other: &Self) -> bool {
         self.iter().eq(other.iter())
     }
 }
 
-impl<T: Eq> Eq for List<T> {}
+impl<T: Eq, E> Eq for List<T, E> {}
 
-impl<T: Hash> Hash for List<T> {
+impl<T: Hash, E> Hash for List<T, E> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_usize(self.len());
         self.iter().for_each(|entry| entry.hash(state));
     }
 }
 
-impl<T> List<T> {
+impl<T, E> List<T, E> {
     pub(super) fn len(&self) -> usize {
         match &self.members {
             Members::Short(all) => all.len(),
@@ -149,7 +153,7 @@ impl<T> List<T> {
     }
 
     /// The one that there is; the other is empty.
-    fn parts(&self) -> (&[Numbered<T>], Option<&Long<T>>) {
+    fn parts(&self) -> (&[Numbered<T>], Option<&Long<T, E>>) {
         match &self.members {
             Members::Short(all) => (all, None),
             Members::Long(long) => (&[], Some(long)),
@@ -166,7 +170,7 @@ impl<T> List<T> {
     }
 }
 
-impl<T: Member + Copy> List<T> {
+impl<T: Member + Copy, E: Ends> List<T, E> {
     pub(super) fn get(&self, seq: u64) -> Option<T> {
         let entry = match &self.members {
             Members::Short(all) => all.iter().find(|(of, _)| *of == seq).map(|(_, entry)| entry),
@@ -260,7 +264,7 @@ impl<T: Member + Copy> List<T> {
     }
 
     /// A search of members by mode and range, in a long list.
-    pub(super) fn search(&self) -> Option<Search<'_, Mode>> {
+    pub(super) fn search(&self) -> Option<Search<'_, Mode, E>> {
         self.parts().1.map(|long| long.by_mode.search())
     }
 
@@ -279,7 +283,7 @@ impl<T: Member + Copy> List<T> {
         if wanted.mode == Mode::Write {
             search.add(Wanted::overlapping(Mode::Read, wanted.start, wanted.end));
         }
-        let hits = core::iter::from_fn(|| search.next(|_| true));
+        let hits = core::iter::from_fn(|| search.next(|_| Some(ANYWHERE)));
         let mut locks = hits.filter_map(|hit| self.get(hit.seq)).map(|item| item.lock());
         locks.find(|lock| lock.holder != wanted.holder)
     }
@@ -314,14 +318,14 @@ impl<T: Member + Copy> List<T> {
     }
 }
 
-impl<T> Default for Long<T> {
+impl<T, E> Default for Long<T, E> {
     fn default() -> Self {
         let (by_mode, by_holder) = (Ranges::default(), Ranges::default());
         Self { entries: BTreeMap::new(), by_mode, by_holder }
     }
 }
 
-impl<T: Member> Long<T> {
+impl<T: Member, E: Ends> Long<T, E> {
     fn insert(&mut self, seq: u64, entry: Entry<T>) {
         self.index(seq, &entry.item.lock());
         self.entries.insert(seq, entry);

@@ -11,13 +11,16 @@
 //! - A new lock, or one that we find in the way of a waiter, blocks everybody who wants one of its bytes in a mode that
 //!   conflicts, but not its own holder. So its bytes go out of `Freed`, and the holder's own waiters there are tried by
 //!   name. This is what keeps a long queue for one range cheap: the first is granted, the others are not even looked at.
+//! - So does everybody who wants a byte of such a lock besides one of `Freed`: once the first of many that wait for the whole file
+//!   is found to be held up by a lock elsewhere, the others are not looked at. Only where a lock is lowered these bytes are of
+//!   use to readers again, and then they are in `Freed`, so that readers who want them are found by them.
 //!
 //! A waiter that is granted a lock for reading where its holder had one for writing gives something back in the middle
 //! of the pass. Waiters behind it are tried for that at once, those before it not before the next pass, as in the full
 //! walk: so these bytes stay in `Freed` when all others are forgotten.
 
 use super::freed::Freed;
-use super::list::List;
+use super::list::Waiters;
 use super::locks::Locks;
 use super::ranges::Wanted;
 use super::record::{Mode, PlockInfo};
@@ -27,7 +30,7 @@ use alloc::vec::Vec;
 /// Runs the waiters; those granted, in order, go to `granted`.
 pub(super) fn run(
     locks: &mut Locks,
-    waiters: &mut List<PlockInfo>,
+    waiters: &mut Waiters,
     freed: &mut Freed,
     granted: &mut Vec<PlockInfo>,
 ) {
@@ -38,14 +41,19 @@ pub(super) fn run(
             search.add(Wanted::overlapping(mode, start, end));
         }
     }
+    let mut blocked = Freed::default();
     let mut gone = Vec::new();
     let mut tried = None;
-    while let Some(found) = search.next(|aim| open.of(aim.first).touches(aim.start, aim.end)) {
+    while let Some(found) = search.next(|aim| {
+        let hopeful = open.of(aim.first).touches(aim.start, aim.end);
+        hopeful.then(|| blocked.of(aim.first).room(aim.start, aim.end))
+    }) {
         let Some(waiter) = waiters.get(found.seq).filter(|_| tried < Some(found.seq)) else {
             continue;
         };
         let wanted = Lock::of(&waiter);
-        if !found.named && !open.of(wanted.mode).touches(wanted.start, wanted.end) {
+        let touches = |bytes: &Freed| bytes.of(wanted.mode).touches(wanted.start, wanted.end);
+        if !found.named && (!touches(&open) || touches(&blocked)) {
             continue;
         }
         tried = Some(found.seq);
@@ -53,13 +61,15 @@ pub(super) fn run(
             if locks.insert(wanted) {
                 freed.lowered(&wanted);
                 open.lowered(&wanted);
+                blocked.unblock_readers(&wanted);
                 search.add(Wanted::overlapping(Mode::Read, wanted.start, wanted.end));
             }
             gone.push(found.seq);
             granted.push(waiter);
             wanted
         });
-        if open.held(&held) {
+        open.held(&held);
+        if blocked.block(&held) {
             for own in waiters.own(&held).filter(|&own| found.seq < own) {
                 search.name(own);
             }

@@ -2,7 +2,8 @@
 //!
 //! A balanced (AVL) tree ordered by group, first byte and number in the list. Every node knows of its subtree the last
 //! byte of any range, so that a search leaves out what ends before it begins, and the lowest number, so that a search
-//! finds the first of the list first and stops there. Depth is below 1.5 log2 of the size, whatever the ranges are:
+//! finds the first of the list first and stops there. The tree of waiters also knows the first byte with which any range ends, so
+//! that a search leaves out what reaches too far. Depth is below 1.5 log2 of the size, whatever the ranges are:
 //! nobody can make a tree of his own choice slow, or the recursion deep.
 
 use alloc::collections::BinaryHeap;
@@ -38,14 +39,52 @@ pub(super) struct Key<G> {
     pub(super) seq: u64,
 }
 
+/// What a node knows, beside the highest, of the last bytes of ranges: its own, and those below it.
+pub(super) trait Ends: Copy {
+    /// Of one range.
+    fn of(end: u64) -> Self;
+    /// Of both together.
+    fn and(self, other: Self) -> Self;
+    /// Whether some range may end with this byte, or before it.
+    fn may_reach(self, byte: u64) -> bool;
+}
+
+/// Nothing: nobody asks.
+impl Ends for () {
+    fn of(_: u64) {}
+    fn and(self, (): ()) {}
+    fn may_reach(self, _: u64) -> bool {
+        true
+    }
+}
+
+/// The lowest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lowest(u64);
+
+impl Ends for Lowest {
+    fn of(end: u64) -> Self {
+        Self(end)
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self(self.0.min(other.0))
+    }
+
+    fn may_reach(self, byte: u64) -> bool {
+        self.0 <= byte
+    }
+}
+
 #[derive(Clone, Debug)]
-struct Node<G> {
+struct Node<G, E> {
     key: Key<G>,
     end: u64,
     /// Of this node and all below it.
     max_end: u64,
     /// Of this node and all below it.
     min_seq: u64,
+    ends: E,
     left: u32,
     right: u32,
     height: u8,
@@ -68,25 +107,39 @@ impl<G: Copy> Wanted<G> {
     }
 }
 
+/// What is found lies between these bytes, both included.
+pub(super) type Room = (u64, u64);
+
+/// There is no limit.
+pub(super) const ANYWHERE: Room = (0, u64::MAX);
+
 /// The index. Places of nodes that are gone are used again.
 #[derive(Clone, Debug)]
-pub(super) struct Ranges<G> {
-    nodes: Vec<Node<G>>,
+pub(super) struct Ranges<G, E = ()> {
+    nodes: Vec<Node<G, E>>,
     free: Vec<u32>,
     root: u32,
 }
 
-impl<G> Default for Ranges<G> {
+impl<G, E> Default for Ranges<G, E> {
     fn default() -> Self {
         Self { nodes: Vec::new(), free: Vec::new(), root: NIL }
     }
 }
 
-impl<G: Copy + Ord> Ranges<G> {
+impl<G: Copy + Ord, E: Ends> Ranges<G, E> {
     /// Adds a range; its key is not there yet.
     pub(super) fn insert(&mut self, key: Key<G>, end: u64) {
-        let node =
-            Node { key, end, max_end: end, min_seq: key.seq, left: NIL, right: NIL, height: 1 };
+        let node = Node {
+            key,
+            end,
+            max_end: end,
+            min_seq: key.seq,
+            ends: E::of(end),
+            left: NIL,
+            right: NIL,
+            height: 1,
+        };
         let place = match self.free.pop() {
             Some(place) => place,
             None => u32::try_from(self.nodes.len()).unwrap_or(NIL),
@@ -109,7 +162,7 @@ impl<G: Copy + Ord> Ranges<G> {
     }
 
     /// A search without any aim yet.
-    pub(super) const fn search(&self) -> Search<'_, G> {
+    pub(super) const fn search(&self) -> Search<'_, G, E> {
         Search { ranges: self, wanted: Vec::new(), ahead: BinaryHeap::new() }
     }
 
@@ -117,14 +170,14 @@ impl<G: Copy + Ord> Ranges<G> {
     pub(super) fn find(&self, wanted: Wanted<G>) -> impl Iterator<Item = u64> {
         let mut search = self.search();
         search.add(wanted);
-        core::iter::from_fn(move || search.next(|_| true)).map(|found| found.seq)
+        core::iter::from_fn(move || search.next(|_| Some(ANYWHERE))).map(|found| found.seq)
     }
 
-    fn node(&self, place: u32) -> Option<&Node<G>> {
+    fn node(&self, place: u32) -> Option<&Node<G, E>> {
         self.nodes.get(usize::try_from(place).ok()?)
     }
 
-    fn node_mut(&mut self, place: u32) -> Option<&mut Node<G>> {
+    fn node_mut(&mut self, place: u32) -> Option<&mut Node<G, E>> {
         self.nodes.get_mut(usize::try_from(place).ok()?)
     }
 
@@ -145,6 +198,7 @@ impl<G: Copy + Ord> Ranges<G> {
         let below = [child, other].map(|place| self.node(place));
         let max_end = below.iter().flatten().map(|node| node.max_end).max().unwrap_or(0);
         let min_seq = below.iter().flatten().map(|node| node.min_seq).min().unwrap_or(u64::MAX);
+        let ends = below.iter().flatten().map(|node| node.ends).reduce(E::and);
         let height = below.iter().flatten().map(|node| node.height).max().unwrap_or(0);
         if let Some(node) = self.node_mut(place) {
             match side {
@@ -153,6 +207,8 @@ impl<G: Copy + Ord> Ranges<G> {
             }
             node.max_end = max_end.max(node.end);
             node.min_seq = min_seq.min(node.key.seq);
+            let own = E::of(node.end);
+            node.ends = ends.map_or(own, |ends| ends.and(own));
             node.height = height.saturating_add(1);
         }
     }
@@ -243,19 +299,19 @@ enum Ahead {
 /// A search in list order that goes no further than it is asked to. One that several aims find comes several times, in
 /// a row.
 #[derive(Debug)]
-pub(super) struct Search<'a, G> {
-    ranges: &'a Ranges<G>,
+pub(super) struct Search<'a, G, E = ()> {
+    ranges: &'a Ranges<G, E>,
     wanted: Vec<Wanted<G>>,
     /// By the lowest number that can be found there.
     ahead: BinaryHeap<Reverse<(u64, Ahead)>>,
 }
 
-impl<G: Copy + Ord> Search<'_, G> {
+impl<G: Copy + Ord, E: Ends> Search<'_, G, E> {
     /// Finds these as well.
     pub(super) fn add(&mut self, wanted: Wanted<G>) {
         let aim = self.wanted.len();
         self.wanted.push(wanted);
-        self.look(self.ranges.root, aim, wanted.start);
+        self.look(self.ranges.root, aim, wanted.start, u64::MAX);
     }
 
     /// Finds this one as well.
@@ -263,16 +319,18 @@ impl<G: Copy + Ord> Search<'_, G> {
         self.ahead.push(Reverse((seq, Ahead::One { named: true })));
     }
 
-    /// The next one. An aim that is no longer `open` is given up.
-    pub(super) fn next(&mut self, open: impl Fn(&Wanted<G>) -> bool) -> Option<Found> {
+    /// The next one. `open`: where that of an aim may lie now, or that it is given up. The room of an aim only gets smaller; what
+    /// was seen when it was larger may still be found.
+    pub(super) fn next(&mut self, open: impl Fn(&Wanted<G>) -> Option<Room>) -> Option<Found> {
         while let Some(Reverse((seq, ahead))) = self.ahead.pop() {
             match ahead {
                 Ahead::One { named } => return Some(Found { seq, named }),
                 Ahead::Tree { root, aim } => {
-                    let wanted = self.wanted.get(aim).copied().filter(&open);
+                    let wanted = self.wanted.get(aim).copied();
+                    let wanted = wanted.and_then(|wanted| Some((wanted, open(&wanted)?)));
                     let node = self.ranges.node(root);
-                    if let (Some(wanted), Some(node)) = (wanted, node) {
-                        self.open(node, aim, &wanted);
+                    if let (Some((wanted, room)), Some(node)) = (wanted, node) {
+                        self.open(node, aim, &wanted, room);
                     }
                 }
             }
@@ -280,23 +338,24 @@ impl<G: Copy + Ord> Search<'_, G> {
         None
     }
 
-    fn open(&mut self, node: &Node<G>, aim: usize, wanted: &Wanted<G>) {
+    fn open(&mut self, node: &Node<G, E>, aim: usize, wanted: &Wanted<G>, (from, to): Room) {
         let key = node.key;
-        let before = key.group < wanted.first;
+        let before = (key.group, key.start) < (wanted.first, from);
         let behind = (key.group, key.start) > (wanted.last, wanted.end);
         if !before {
-            self.look(node.left, aim, wanted.start);
+            self.look(node.left, aim, wanted.start, to);
         }
         if !behind {
-            self.look(node.right, aim, wanted.start);
+            self.look(node.right, aim, wanted.start, to);
         }
-        if !before && !behind && wanted.start <= node.end {
+        if !before && !behind && wanted.start <= node.end && node.end <= to {
             self.ahead.push(Reverse((key.seq, Ahead::One { named: false })));
         }
     }
 
-    fn look(&mut self, root: u32, aim: usize, start: u64) {
-        if let Some(node) = self.ranges.node(root).filter(|node| start <= node.max_end) {
+    fn look(&mut self, root: u32, aim: usize, start: u64, to: u64) {
+        let wanted = |node: &&Node<G, E>| start <= node.max_end && node.ends.may_reach(to);
+        if let Some(node) = self.ranges.node(root).filter(wanted) {
             self.ahead.push(Reverse((node.min_seq, Ahead::Tree { root, aim })));
         }
     }
@@ -308,8 +367,11 @@ mod tests {
     use alloc::vec;
 
     /// What the nodes say of their subtrees is so, and no side is deeper than the other by more than one.
-    fn check(ranges: &Ranges<u8>, root: u32) -> (u8, u64, u64, usize) {
+    fn check(ranges: &Ranges<u8, Lowest>, root: u32) -> (u8, u64, u64, usize) {
         let Some(node) = ranges.node(root) else { return (0, 0, u64::MAX, 0) };
+        let below = [node.left, node.right].map(|place| ranges.node(place));
+        let lowest = below.iter().flatten().map(|node| node.ends.0).chain([node.end]).min();
+        assert_eq!(Some(node.ends.0), lowest);
         let (left, right) = (check(ranges, node.left), check(ranges, node.right));
         assert!(left.0.abs_diff(right.0) <= 1, "{} and {} below {node:?}", left.0, right.0);
         assert_eq!(node.height, left.0.max(right.0) + 1);
@@ -350,13 +412,13 @@ mod tests {
     #[test]
     fn a_node_takes_as_much_memory_as_the_documents_say() {
         use crate::plock::{Holder, Mode};
-        assert_eq!((size_of::<Node<Mode>>(), size_of::<Node<Holder>>()), (64, 72));
+        assert_eq!((size_of::<Node<Mode, ()>>(), size_of::<Node<Holder, ()>>()), (64, 72));
     }
 
     /// A place that became free is used again, and what is not there is not taken.
     #[test]
     fn places_are_used_again() {
-        let mut ranges = Ranges::default();
+        let mut ranges: Ranges<u8> = Ranges::default();
         let key = |seq| Key { group: 1_u8, start: 5, seq };
         ranges.insert(key(0), 6);
         for seq in 1..100 {

@@ -11,7 +11,7 @@
 //! border, to answer EINVAL.
 
 use super::freed::Freed;
-use super::list::List;
+use super::list::Waiters;
 use super::locks::Locks;
 use super::pass;
 use super::record::{Holder, Mode, PlockInfo};
@@ -85,7 +85,7 @@ pub(super) struct Cursor {
 pub struct Resource {
     locks: Locks,
     /// First come, first tried.
-    waiters: List<PlockInfo>,
+    waiters: Waiters,
     /// Where a waiter may have become free to go since the waiters ran; empty while nobody waits.
     freed: Freed,
 }
