@@ -11,6 +11,7 @@ use dlm_core::plock::{Answer, FLAG_CLOSE, Lock, Mode, Op, PlockInfo, RANGE_END, 
 use dlm_core::types::{GlobalId, NodeId};
 use naive::Naive;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Deterministic numbers (splitmix64), so that a failure shows itself again.
 struct Numbers(u64);
@@ -239,7 +240,8 @@ struct Place(Life, u64, u64);
 impl Drop for Place {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{:?} seed {} step {}", self.0, self.1, self.2);
+            let Self(life, seed, step) = self;
+            eprintln!("{life:?} seed {seed} step {step}; again: SEED={seed} {FRESH}");
         }
     }
 }
@@ -302,6 +304,12 @@ fn lives(life: Life, seeds: u64, steps: u64) -> Seen {
 
 const SMALL: Life =
     Life { size: 64, length: 12, nodes: 3, owners: 3, writers: 3, lazy: 0, pushes: false };
+const FEW_HOLDERS: Life = Life { nodes: 1, owners: 3, length: 40, writers: 2, ..SMALL };
+const READERS: Life = Life { owners: 20, length: 64, writers: 10, ..SMALL };
+const LAZY: Life = Life { lazy: 2, ..SMALL };
+const UNCHECKED: Life = Life { lazy: 8, pushes: true, ..SMALL };
+const LARGE: Life =
+    Life { size: 1 << 40, length: 1 << 34, nodes: 8, owners: 10, writers: 6, ..SMALL };
 
 #[test]
 fn small_files_as_lists_and_as_bytes() {
@@ -311,36 +319,62 @@ fn small_files_as_lists_and_as_bytes() {
 
 #[test]
 fn few_holders_that_upgrade_and_downgrade() {
-    let life = Life { nodes: 1, owners: 3, length: 40, writers: 2, ..SMALL };
-    let seen = lives(life, 600, 400);
+    let seen = lives(FEW_HOLDERS, 600, 400);
     assert!(seen.most_locks > 8 && seen.most_waiters > 10 && seen.granted > 300, "{seen:?}");
 }
 
 #[test]
 fn mostly_readers() {
-    let life = Life { owners: 20, length: 64, writers: 10, ..SMALL };
-    let seen = lives(life, 600, 400);
+    let seen = lives(READERS, 600, 400);
     assert!(seen.most_locks > 30 && seen.most_waiters > 15 && seen.granted > 20, "{seen:?}");
 }
 
 #[test]
 fn waiters_that_are_not_run_at_once() {
-    let seen = lives(Life { lazy: 2, ..SMALL }, 600, 400);
+    let seen = lives(LAZY, 600, 400);
     assert!(seen.most_locks > 15 && seen.most_waiters > 15 && seen.granted > 100, "{seen:?}");
 }
 
 #[test]
 fn locks_and_waiters_that_nobody_checked() {
-    let seen = lives(Life { lazy: 8, pushes: true, ..SMALL }, 600, 400);
+    let seen = lives(UNCHECKED, 600, 400);
     assert!(seen.most_locks > 15 && seen.most_waiters > 15 && seen.granted > 100, "{seen:?}");
 }
 
 #[test]
 fn many_locks_in_a_large_file() {
-    let size = 1 << 40;
-    let life = Life { size, length: size >> 6, nodes: 8, owners: 10, writers: 6, ..SMALL };
-    let seen = lives(life, 60, 2000);
+    let seen = lives(LARGE, 60, 2000);
     assert!(seen.most_locks > 100 && seen.most_waiters > 30 && seen.granted > 30, "{seen:?}");
+}
+
+/// Tells a life again: all kinds of lives from `SEED` on, for `SECONDS`, or that seed alone.
+const FRESH: &str = "cargo test --release -p dlm-core --test plock -- --ignored fresh_lives";
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+#[test]
+#[ignore = "random, and as long as SECONDS say: for the sim tier"]
+fn fresh_lives() {
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    let first = from_environment("SEED");
+    // Small enough to be read.
+    let first = first.unwrap_or_else(|| u64::try_from(clock() % 1_000_000_000_000).unwrap());
+    let seconds = from_environment("SECONDS").unwrap_or(0);
+    println!(
+        "POSIX locks and their models from seed {first} on: SEED={first} SECONDS={seconds} {FRESH}"
+    );
+    let begin = Instant::now();
+    for seed in first.. {
+        for life in [SMALL, FEW_HOLDERS, READERS, LAZY, UNCHECKED, LARGE] {
+            live(life, seed, 400);
+        }
+        if begin.elapsed() >= Duration::from_secs(seconds) {
+            println!("{} seeds", seed - first + 1);
+            break;
+        }
+    }
 }
 
 /// Ten thousand wait for the whole file: each unlock grants the next one, and the rest cost nothing to speak of.
