@@ -291,6 +291,10 @@ impl Core {
             }
             Group::Lockspace(name) => {
                 let Some(lockspace) = self.lockspaces.get_mut(&name) else {
+                    let what = packet.message.name();
+                    out.error(format!(
+                        "{what} message from {from} of unknown lockspace {name} ignored"
+                    ));
                     return Touched::One(name);
                 };
                 let awaited = lockspace.plocks.awaited();

@@ -322,8 +322,17 @@ impl Plocks {
             }
             return;
         }
+        // To others, or to us in an earlier life.
         let Progress::Receiving(incoming) = &mut self.progress else { return };
         if (incoming.from, incoming.seq) != (from, data.seq) {
+            let (sender, seq) = (incoming.from, incoming.seq);
+            voice.debug(
+                format!(
+                    "recv_plocks_data {from}:{} ignored: ours is to come from {sender}:{seq}",
+                    data.seq
+                ),
+                out,
+            );
             return;
         }
         incoming.parts = incoming.parts.wrapping_add(1);

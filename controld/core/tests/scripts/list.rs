@@ -9,6 +9,7 @@ scripts! {
     fence_result_of_a_stranger_counts
     message_of_unknown_type_is_named
     message_in_the_wrong_group_is_named
+    message_of_an_unknown_lockspace_is_named
     first_join
     second_node_joins
     third_node_joins

@@ -115,6 +115,17 @@ fn transfer_ends_with_the_last_member_that_needs_it() {
     assert!(!shown.iter().any(|line| line.starts_with("send fs data")), "{shown:?}");
 }
 
+#[test]
+fn part_of_another_transfer_is_named_in_the_log() {
+    let mut joiner = prepared(
+        "nodes 1 2 3\nplock on\nplock_ownership off",
+        &["up 2 3 ring 4", "join fs members 2 3 ring 4 off 2 3"],
+    );
+    joiner.line("data fs from 3 seq 71 number 5 entries w:0-9:2/7/a");
+    let last = joiner.plock_log().last().map(String::as_str);
+    assert_eq!(last, Some("fs recv_plocks_data 3:71 ignored: ours is to come from 2:71"));
+}
+
 /// A hundred thousand locks: no step sends more than a message, or takes in more than one has, once the transfer is under way, so
 /// that other lockspaces' turn comes between any two of them; and few of them are with corosync at a time.
 #[test]
