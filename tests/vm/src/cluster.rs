@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::host::ledger::Ledger;
 use crate::host::machine::Machine;
 use crate::host::network::Network;
-use crate::host::power::{FenceMode, FenceRecord, Power};
+use crate::host::power::{FenceMode, FenceRecord, Outcome, Power};
 use crate::host::remote::Remote;
 use crate::host::service::Service;
 use crate::host::stage::Stage;
@@ -49,9 +49,25 @@ pub struct Cluster {
     _power: Option<Service>,
 }
 
+/// Why a cluster cannot be used again.
+#[derive(Debug)]
+pub(crate) enum Unready {
+    /// A machine does not come up, though nobody has switched it off: the host's affair.
+    Machines(anyhow::Error),
+    /// What runs on the machines does not do what it should.
+    Programs(anyhow::Error),
+}
+
 impl Cluster {
     /// Boots a cluster; done when every daemon sees every other as a member and `post_join_delay` is 0.
     pub fn boot(state: &State, options: Options) -> Result<Self> {
+        let cluster = Self::switch_on(state, options)?;
+        cluster.with_evidence(cluster.settle())?;
+        Ok(cluster)
+    }
+
+    /// Switches on the machines of a cluster; done when each answers. Of what runs on them nothing is known yet.
+    pub(crate) fn switch_on(state: &State, options: Options) -> Result<Self> {
         options.check()?;
         tear_down(state)?;
         state.clear_run()?;
@@ -71,12 +87,17 @@ impl Cluster {
         cluster.stage = Some(Stage::start(&cluster.network)?);
         cluster._power = Some(Power::of(state).start(&cluster.network)?);
         cluster.start_machines()?;
-        if let Err(error) = cluster.settle() {
-            let folder = state.failures().join("boot");
-            let _ = cluster.collect_on_failure(&folder, HostTime::default());
-            return Err(error.context(format!("evidence in {}", folder.display())));
-        }
+        cluster.with_evidence(cluster.wait_machines())?;
         Ok(cluster)
+    }
+
+    /// Keeps what the nodes have to say about a boot that failed.
+    fn with_evidence(&self, boot: Result<()>) -> Result<()> {
+        boot.map_err(|error| {
+            let folder = self.state.failures().join("boot");
+            let _ = self.collect_on_failure(&folder, HostTime::default());
+            error.context(format!("evidence in {}", folder.display()))
+        })
     }
 
     /// Boots a cluster that outlives this process; its power switch is a process of its own, started by
@@ -185,15 +206,35 @@ impl Cluster {
 
     /// Waits until all machines' daemons see one another, then takes `post_join_delay` down to 0.
     pub(crate) fn settle(&self) -> Result<()> {
+        self.wait_machines()?;
         let ids: Vec<u8> = self.running().iter().map(Node::id).collect();
-        self.on_all(&ids, |node| node.wait_agent())?;
         self.wait_members(&ids, JOIN)?;
         self.on_all(&ids, |node| node.end_boot_delay())?;
         Ok(())
     }
 
+    /// Waits until every machine that runs answers.
+    fn wait_machines(&self) -> Result<()> {
+        let ids: Vec<u8> = self.running().iter().map(Node::id).collect();
+        self.on_all(&ids, |node| node.wait_agent())?;
+        Ok(())
+    }
+
     /// Brings the cluster back to how it was booted, for the next scenario.
-    pub(crate) fn restore(&self) -> Result<()> {
+    pub(crate) fn restore(&self) -> Result<(), Unready> {
+        let begin = HostTime::now();
+        self.repower().map_err(|error| {
+            let mut log = self.fence_log(begin).into_iter();
+            match log.find(|record| record.outcome == Outcome::Killed) {
+                Some(record) => Unready::Programs(error.context(format!("{record:?}"))),
+                None => Unready::Machines(error),
+            }
+        })?;
+        self.clear().map_err(Unready::Programs)
+    }
+
+    /// All machines run, and are connected.
+    fn repower(&self) -> Result<()> {
         self.fence_mode(FenceMode::Ok)?;
         for node in self.nodes() {
             if node.runs() {
@@ -203,6 +244,11 @@ impl Cluster {
                 node.power_on()?;
             }
         }
+        self.wait_machines()
+    }
+
+    /// No lockspace is left, and all daemons see one another.
+    fn clear(&self) -> Result<()> {
         self.settle()?;
         let ids: Vec<u8> = self.options.ids().collect();
         self.on_all(&ids, |node| node.leave_everything())?;

@@ -38,7 +38,6 @@ A cluster by hand:
 
 Scenarios, measurements, demonstration:
   test [NAME..] [OPTIONS]        run scenarios (all of them), report, exit 1 if one fails
-       [--attempts N] [NAME..]   one that fails is tried again on a fresh cluster (1)
   test --list                    names and promises
   bench-recovery [--rounds N] --daemon PATH [OPTIONS]
                                  that daemon and Debian's in turn on the same machines: times of

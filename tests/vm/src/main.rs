@@ -123,14 +123,7 @@ fn up(words: &[&str]) -> Result<()> {
 }
 
 fn test(words: &[&str]) -> Result<ExitCode> {
-    let mut words = words.to_vec();
-    let mut attempts = 1;
-    if let Some(at) = words.iter().position(|word| *word == "--attempts") {
-        let count = words.get(at + 1).context("--attempts needs a value")?;
-        attempts = count.parse().context("--attempts")?;
-        words.drain(at..at + 2);
-    }
-    let (options, names) = options(&words)?;
+    let (options, names) = options(words)?;
     let mut chosen: Vec<Scenario> = Vec::new();
     for name in &names {
         let found = scenarios::ALL.iter().find(|scenario| scenario.name == *name);
@@ -143,7 +136,7 @@ fn test(words: &[&str]) -> Result<ExitCode> {
     tear_down_on_signals(&state)?;
     let Options { daemon, tool, library, token, .. } = options;
     let under_test = UnderTest { daemon, tool, library, token };
-    let report = scenarios::run(&state, &under_test, &chosen, attempts)?;
+    let report = scenarios::run(&state, &under_test, &chosen)?;
     println!("{report}");
     let kept = report.count(Outcome::Failed) == 0;
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,4 +1,7 @@
 //! Runs scenarios: boots what they want, shares boots, reports, keeps evidence of failures.
+//!
+//! A scenario has one attempt: a second one would hide a race of what is tested. Machines that do not come up are the host's
+//! affair, and are switched on once more.
 
 use std::fmt;
 use std::fs;
@@ -7,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::{Scenario, UnderTest};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Unready};
 use crate::options::Options;
 use crate::state::State;
 use crate::time::HostTime;
@@ -17,9 +20,7 @@ use crate::time::HostTime;
 pub enum Outcome {
     /// The promise was kept.
     Passed,
-    /// The promise was kept, but not at the first attempt: emulated machines on a busy host miss deadlines.
-    PassedLater,
-    /// It was not, or the cluster could not be booted.
+    /// It was not, or there was no cluster, or the cluster could not be used afterwards.
     Failed,
     /// The scenario has no meaning with the binaries under test.
     Skipped,
@@ -29,6 +30,8 @@ pub enum Outcome {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     outcomes: Vec<Outcome>,
+    /// How often machines were switched on once more.
+    boots_repeated: usize,
 }
 
 impl Report {
@@ -40,12 +43,14 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let later = self.count(Outcome::PassedLater);
-        if later > 0 {
-            writeln!(out, "{later} of these passed only when tried again; their evidence is kept")?;
+        if self.boots_repeated > 0 {
+            let times = self.boots_repeated;
+            writeln!(
+                out,
+                "{times} times a machine did not come up, and all were switched on anew"
+            )?;
         }
-        let passed = self.count(Outcome::Passed) + later;
-        let failed = self.count(Outcome::Failed);
+        let (passed, failed) = (self.count(Outcome::Passed), self.count(Outcome::Failed));
         let skipped = self.count(Outcome::Skipped);
         write!(out, "{passed} passed, {failed} failed")?;
         if skipped > 0 {
@@ -55,111 +60,335 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs scenarios one after the other, printing each as it ends. One that fails is run again on a fresh cluster until it
-/// has had its `attempts`; the first failure's evidence stays. Errors are those of the harness's own files; a cluster that
-/// does not boot is a failed scenario.
-pub fn run(
-    state: &State,
-    under_test: &UnderTest,
-    scenarios: &[Scenario],
-    attempts: u32,
-) -> Result<Report> {
-    let mut report = Report::default();
-    let mut cluster: Option<Cluster> = None;
-    for scenario in scenarios {
-        let mut outcome = Outcome::Failed;
-        for attempt in 1..=attempts {
-            outcome = run_one(state, under_test, scenario, &mut cluster, attempt)?;
-            if outcome != Outcome::Failed {
-                break;
-            }
-        }
-        report.outcomes.push(outcome);
-    }
-    Ok(report)
+/// Runs scenarios one after the other, printing each as it ends. Errors are those of the harness's own files.
+pub fn run(state: &State, under_test: &UnderTest, scenarios: &[Scenario]) -> Result<Report> {
+    let mut runner = Runner::new(Machines(state), under_test);
+    scenarios.iter().try_for_each(|scenario| runner.run(scenario))?;
+    Ok(runner.report)
 }
 
-fn run_one(
-    state: &State,
-    under_test: &UnderTest,
-    scenario: &Scenario,
-    cluster: &mut Option<Cluster>,
-    attempt: u32,
-) -> Result<Outcome> {
-    let Some(options) = (scenario.options)(under_test) else {
-        println!("skip {:16} needs programs of ours (--daemon PATH, --tool PATH)", scenario.name);
-        return Ok(Outcome::Skipped);
-    };
-    let begin = Instant::now();
-    let ready = ready(state, cluster, options);
-    let booted = begin.elapsed();
-    let since = HostTime::now();
-    match ready.and_then(|ready| (scenario.run)(ready)) {
-        Ok(()) => {
-            print(scenario, "ok", booted, begin.elapsed());
-            Ok(if attempt == 1 { Outcome::Passed } else { Outcome::PassedLater })
-        }
-        Err(error) => {
-            print(scenario, "FAIL", booted, begin.elapsed());
-            let told = format!("attempt {attempt}; promise: {}\n{error:#}", scenario.promise);
-            println!("{}", indent(&told));
-            let cluster = cluster.take();
-            if attempt == 1 {
-                keep_evidence(state, scenario, cluster, since)?;
-            }
-            Ok(Outcome::Failed)
-        }
-    }
+/// Where clusters come from, and what is done with them.
+trait Clusters {
+    type Cluster;
+
+    /// All machines of a new cluster answer. An error is the host's.
+    fn switch_on(&self, options: Options) -> Result<Self::Cluster>;
+
+    /// All daemons of a new cluster see one another.
+    fn settle(&self, cluster: &Self::Cluster) -> Result<()>;
+
+    /// The cluster is as it was booted.
+    fn restore(&self, cluster: &Self::Cluster) -> Result<(), Unready>;
+
+    fn play(&self, scenario: &Scenario, cluster: &Self::Cluster) -> Result<()>;
+
+    /// Ends a cluster, and keeps what it has to say about a failure.
+    fn end_with_evidence(
+        &self,
+        scenario: &str,
+        cluster: Self::Cluster,
+        since: HostTime,
+    ) -> Result<()>;
 }
 
-/// The running cluster if it is of the kind wanted and can be brought back to how it was booted.
-fn ready<'a>(
-    state: &State,
-    cluster: &'a mut Option<Cluster>,
+/// A cluster and who had it last.
+struct Used<C> {
+    cluster: C,
     options: Options,
-) -> Result<&'a Cluster> {
-    let kept = cluster.take().filter(|cluster| *cluster.options() == options).filter(|cluster| {
-        let restored = cluster.restore();
-        if let Err(error) = &restored {
-            println!("     the last scenario's cluster cannot be used again: {error:#}");
-        }
-        restored.is_ok()
-    });
-    let ready = match kept {
-        Some(kept) => kept,
-        None => Cluster::boot(state, options).context("boot")?,
-    };
-    Ok(cluster.insert(ready))
+    last: Played,
 }
 
-fn print(scenario: &Scenario, word: &str, booted: Duration, all: Duration) {
-    let run = all.saturating_sub(booted).as_secs_f64();
-    println!(
-        "{word:4} {:16} {run:6.1} s (ready after {:.1} s)",
-        scenario.name,
-        booted.as_secs_f64()
-    );
-}
-
-fn keep_evidence(
-    state: &State,
-    scenario: &Scenario,
-    cluster: Option<Cluster>,
+/// A scenario on its cluster.
+#[derive(Clone, Copy)]
+struct Played {
+    scenario: &'static str,
+    /// Its place in the report.
+    number: usize,
     since: HostTime,
-) -> Result<()> {
-    let folder = state.failures().join(scenario.name);
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+}
+
+struct Runner<'a, C: Clusters> {
+    clusters: C,
+    under_test: &'a UnderTest,
+    used: Option<Used<C::Cluster>>,
+    report: Report,
+}
+
+impl<'a, C: Clusters> Runner<'a, C> {
+    fn new(clusters: C, under_test: &'a UnderTest) -> Self {
+        Self { clusters, under_test, used: None, report: Report::default() }
     }
-    if let Some(cluster) = cluster {
+
+    fn run(&mut self, scenario: &Scenario) -> Result<()> {
+        let outcome = match (scenario.options)(self.under_test) {
+            Some(options) => self.run_on(options, scenario)?,
+            None => {
+                println!(
+                    "skip {:16} needs programs of ours (--daemon PATH, --tool PATH)",
+                    scenario.name
+                );
+                Outcome::Skipped
+            }
+        };
+        self.report.outcomes.push(outcome);
+        Ok(())
+    }
+
+    fn run_on(&mut self, options: Options, scenario: &Scenario) -> Result<Outcome> {
+        let begin = Instant::now();
+        let kept = self.kept(&options)?;
+        let is_new = kept.is_none();
+        let cluster = match kept.map_or_else(|| self.booted(&options), Ok) {
+            Ok(cluster) => cluster,
+            Err(error) => {
+                tell_end("FAIL", scenario.name, begin.elapsed(), begin.elapsed());
+                tell(&format!("no cluster: {error:#}"));
+                return Ok(Outcome::Failed);
+            }
+        };
+        let since = HostTime::now();
+        let settled = if is_new { self.clusters.settle(&cluster) } else { Ok(()) };
+        let booted = begin.elapsed();
+        match settled.and_then(|()| self.clusters.play(scenario, &cluster)) {
+            Ok(()) => {
+                tell_end("ok", scenario.name, booted, begin.elapsed());
+                let number = self.report.outcomes.len();
+                let last = Played { scenario: scenario.name, number, since };
+                self.used = Some(Used { cluster, options, last });
+                Ok(Outcome::Passed)
+            }
+            Err(error) => {
+                tell_end("FAIL", scenario.name, booted, begin.elapsed());
+                tell(&format!("promise: {}\n{error:#}", scenario.promise));
+                self.clusters.end_with_evidence(scenario.name, cluster, since)?;
+                Ok(Outcome::Failed)
+            }
+        }
+    }
+
+    /// The cluster of the last scenario, if it is of the kind wanted and can be brought back to how it was booted.
+    fn kept(&mut self, options: &Options) -> Result<Option<C::Cluster>> {
+        let Some(used) = self.used.take().filter(|used| used.options == *options) else {
+            return Ok(None);
+        };
+        match self.clusters.restore(&used.cluster) {
+            Ok(()) => return Ok(Some(used.cluster)),
+            Err(Unready::Machines(error)) => self.tell_host(&error),
+            Err(Unready::Programs(error)) => self.condemn(used, &error)?,
+        }
+        Ok(None)
+    }
+
+    /// A daemon that does not end, or a lockspace that stays, is a fault of the scenario before: nobody else has been there.
+    fn condemn(&mut self, used: Used<C::Cluster>, error: &anyhow::Error) -> Result<()> {
+        let Played { scenario, number, since } = used.last;
+        if let Some(outcome) = self.report.outcomes.get_mut(number) {
+            *outcome = Outcome::Failed;
+        }
+        println!("FAIL {scenario:16} after its end: its cluster cannot be brought back");
+        tell(&format!("{error:#}"));
+        self.clusters.end_with_evidence(scenario, used.cluster, since)
+    }
+
+    /// A new cluster. What keeps a machine from coming up may be over the second time.
+    fn booted(&mut self, options: &Options) -> Result<C::Cluster> {
+        self.clusters.switch_on(options.clone()).or_else(|error| {
+            self.tell_host(&error);
+            self.clusters.switch_on(options.clone())
+        })
+    }
+
+    fn tell_host(&mut self, error: &anyhow::Error) {
+        self.report.boots_repeated += 1;
+        println!("HOST a machine does not come up: all are switched on anew");
+        tell(&format!("{error:#}"));
+    }
+}
+
+/// Virtual machines.
+struct Machines<'a>(&'a State);
+
+impl Clusters for Machines<'_> {
+    type Cluster = Cluster;
+
+    fn switch_on(&self, options: Options) -> Result<Cluster> {
+        Cluster::switch_on(self.0, options)
+    }
+
+    fn settle(&self, cluster: &Cluster) -> Result<()> {
+        cluster.settle()
+    }
+
+    fn restore(&self, cluster: &Cluster) -> Result<(), Unready> {
+        cluster.restore()
+    }
+
+    fn play(&self, scenario: &Scenario, cluster: &Cluster) -> Result<()> {
+        (scenario.run)(cluster)
+    }
+
+    fn end_with_evidence(&self, scenario: &str, cluster: Cluster, since: HostTime) -> Result<()> {
+        let folder = self.0.failures().join(scenario);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+        }
         // Hanging nodes would only cost time.
         cluster.nodes().try_for_each(|node| node.resume())?;
         cluster.collect_on_failure(&folder, since)?;
-        println!("     evidence in {}", folder.display());
+        tell(&format!("evidence in {}", folder.display()));
+        Ok(())
     }
-    Ok(())
 }
 
-fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("     {line}\n")).collect::<String>().trim_end().to_owned()
+fn tell_end(word: &str, scenario: &str, booted: Duration, all: Duration) {
+    let (booted, run) = (booted.as_secs_f64(), all.saturating_sub(booted).as_secs_f64());
+    println!("{word:4} {scenario:16} {run:6.1} s (ready after {booted:.1} s)");
+}
+
+/// Below a line about a scenario.
+fn tell(text: &str) {
+    text.lines().for_each(|line| println!("     {line}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+
+    /// What comes of each request, in order; all others are met.
+    #[derive(Default)]
+    struct Script {
+        boots: VecDeque<Result<()>>,
+        settled: VecDeque<Result<()>>,
+        restored: VecDeque<Result<(), Unready>>,
+        played: VecDeque<Result<()>>,
+    }
+
+    /// Notes what it is asked for.
+    #[derive(Default)]
+    struct Scripted {
+        script: RefCell<Script>,
+        told: RefCell<Vec<String>>,
+    }
+
+    impl Scripted {
+        fn note(&self, text: &str) {
+            self.told.borrow_mut().push(text.to_owned());
+        }
+    }
+
+    impl Clusters for &Scripted {
+        type Cluster = ();
+
+        fn switch_on(&self, _: Options) -> Result<()> {
+            self.note("switch on");
+            self.script.borrow_mut().boots.pop_front().unwrap_or(Ok(()))
+        }
+
+        fn settle(&self, (): &()) -> Result<()> {
+            self.script.borrow_mut().settled.pop_front().unwrap_or(Ok(()))
+        }
+
+        fn restore(&self, (): &()) -> Result<(), Unready> {
+            self.note("restore");
+            self.script.borrow_mut().restored.pop_front().unwrap_or(Ok(()))
+        }
+
+        fn play(&self, scenario: &Scenario, (): &()) -> Result<()> {
+            self.note(&format!("play {}", scenario.name));
+            self.script.borrow_mut().played.pop_front().unwrap_or(Ok(()))
+        }
+
+        fn end_with_evidence(&self, scenario: &str, (): (), _: HostTime) -> Result<()> {
+            self.note(&format!("evidence of {scenario}"));
+            Ok(())
+        }
+    }
+
+    fn broken() -> anyhow::Error {
+        anyhow!("broken")
+    }
+
+    /// Two scenarios on one kind of cluster and one on another, as the script has it: what was done, and the report.
+    fn run_with(script: Script) -> (Vec<String>, Report) {
+        let clusters = Scripted { script: RefCell::new(script), ..Scripted::default() };
+        let under_test = UnderTest {
+            daemon: crate::Daemon::C,
+            tool: None,
+            library: None,
+            token: Duration::from_secs(1),
+        };
+        let mut runner = Runner::new(&clusters, &under_test);
+        let three = |_: &UnderTest| Some(Options::default());
+        let two = |_: &UnderTest| Some(Options { nodes: 2, ..Options::default() });
+        let scenario = |name, options: fn(&UnderTest) -> Option<Options>| Scenario {
+            name,
+            promise: "it runs",
+            options,
+            run: |_| Ok(()),
+        };
+        for scenario in [scenario("a", three), scenario("b", three), scenario("c", two)] {
+            runner.run(&scenario).unwrap();
+        }
+        let report = runner.report;
+        (clusters.told.into_inner(), report)
+    }
+
+    use Outcome::{Failed, Passed};
+
+    #[test]
+    fn scenarios_on_one_kind_of_cluster_share_a_boot() {
+        let (told, report) = run_with(Script::default());
+        let wanted = ["switch on", "play a", "restore", "play b", "switch on", "play c"];
+        assert_eq!((told, report.outcomes), (wanted.map(str::to_owned).into(), vec![Passed; 3]));
+    }
+
+    #[test]
+    fn broken_promise_is_a_failure_at_once() {
+        let played = [Err(broken())].into();
+        let (told, report) = run_with(Script { played, ..Script::default() });
+        assert_eq!(told[..4], ["switch on", "play a", "evidence of a", "switch on"]);
+        assert_eq!((told[4].as_str(), &report.outcomes[..2]), ("play b", &[Failed, Passed][..]));
+        assert_eq!(report.to_string(), "2 passed, 1 failed");
+    }
+
+    #[test]
+    fn daemons_that_do_not_find_each_other_are_a_failure_at_once() {
+        let settled = [Err(broken())].into();
+        let (told, report) = run_with(Script { settled, ..Script::default() });
+        assert_eq!(told[..4], ["switch on", "evidence of a", "switch on", "play b"]);
+        assert_eq!(report.outcomes[..2], [Failed, Passed]);
+    }
+
+    #[test]
+    fn machines_that_do_not_come_up_are_switched_on_once_more() {
+        let boots = [Err(broken())].into();
+        let (told, report) = run_with(Script { boots, ..Script::default() });
+        assert_eq!(told[..3], ["switch on", "switch on", "play a"]);
+        assert_eq!(report.outcomes, [Passed; 3]);
+        assert!(report.to_string().starts_with("1 times a machine did not come up"), "{report}");
+
+        let boots = [Err(broken()), Err(broken())].into();
+        let (told, report) = run_with(Script { boots, ..Script::default() });
+        assert_eq!(told[..4], ["switch on", "switch on", "switch on", "play b"]);
+        assert_eq!(report.outcomes[..2], [Failed, Passed]);
+    }
+
+    #[test]
+    fn cluster_that_cannot_be_brought_back_is_the_failure_of_who_had_it() {
+        let restored = [Err(Unready::Programs(broken()))].into();
+        let (told, report) = run_with(Script { restored, ..Script::default() });
+        assert_eq!(told[2..6], ["restore", "evidence of a", "switch on", "play b"]);
+        assert_eq!(report.outcomes, [Failed, Passed, Passed]);
+    }
+
+    #[test]
+    fn machine_that_does_not_come_up_again_is_nobodys_failure() {
+        let restored = [Err(Unready::Machines(broken()))].into();
+        let (told, report) = run_with(Script { restored, ..Script::default() });
+        assert_eq!(told[2..5], ["restore", "switch on", "play b"]);
+        assert_eq!((report.boots_repeated, report.outcomes), (1, vec![Passed; 3]));
+    }
 }

@@ -116,7 +116,9 @@ pub(super) fn withdraw(cluster: &Cluster) -> Result<()> {
     ensure!(log.is_empty(), "somebody was fenced: {log:?}");
     // What is withdrawn cannot be unmounted on this kernel.
     withdrawer.kill()?;
-    cluster.wait_members(&[1, 3], RECOVERY)
+    let fenced = || !cluster.fence_log(begin).is_empty();
+    cluster.wait_fence_log("node 2 is fenced", RECOVERY, fenced)?;
+    fenced_once(cluster, begin, 2, Outcome::WasDown)
 }
 
 /// A mirror of the two shared disks with a clustered bitmap runs on two nodes; one dies while it
