@@ -22,10 +22,10 @@ use std::time::Duration;
 /// How long the stops may take. The kernel stops by itself what is left when the monitor is closed.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Nothing ran: tidy up and say so.
-pub(super) fn after_failed_start(failure: StartError, logger: &Logger) -> u8 {
-    if !matches!(failure, StartError::Corosync(_)) {
-        tidy(logger);
+/// Nothing ran: tidy up and say so. What a daemon before us has left in the kernel stays: its lockspaces are there still.
+pub(super) fn after_failed_start(failure: StartError, root: &Root, logger: &Logger) -> u8 {
+    if !matches!(failure, StartError::Corosync(_) | StartError::Uncontrolled(_)) {
+        tidy(root, logger);
     }
     if matches!(failure, StartError::Signal(_)) { 0 } else { FAILURE }
 }
@@ -60,7 +60,7 @@ pub(super) fn after_run(
     if let Some(said) = recorded.and_then(Writing::wait) {
         logger.error(&said);
     }
-    tidy(logger);
+    tidy(&Root::default(), logger);
     0
 }
 
@@ -107,13 +107,13 @@ fn stop_kernels(
     }
 }
 
-fn tidy(logger: &Logger) {
+fn tidy(root: &Root, logger: &Logger) {
     // On the testbed this machine's configfs is somebody else's.
     #[cfg(feature = "testbed")]
     if crate::testbed::place().is_some() {
         return;
     }
-    for line in clear_configfs(&Root::default()) {
+    for line in clear_configfs(root) {
         logger.line(&line);
     }
 }

@@ -10,6 +10,7 @@ mod unfence;
 use crate::config::{Config, Key, Report};
 use crate::control::{self, Access, Command, Published, Sources};
 use crate::driver::End;
+use crate::kernel::root::Root;
 use crate::logging::{LogOptions, Logger};
 use crate::process::priority;
 use crate::reactor::Reactor;
@@ -202,7 +203,7 @@ fn live(
             complain(logger, &failure.to_string());
             // Who is asked to end while corosync lets nobody in does not wait for the thread that asks it.
             runtime.shutdown_background();
-            return ending::after_failed_start(failure, logger);
+            return ending::after_failed_start(failure, &Root::default(), logger);
         }
     };
     // The driver starts tasks there.

@@ -68,6 +68,20 @@ fn lockspaces_that_nobody_controls_have_this_node_removed() {
     }
 }
 
+/// The lockspaces of a dead daemon keep their nodes' entries; all other failures leave nothing behind.
+#[test]
+fn refused_start_leaves_the_kernel_as_it_is() {
+    let (tree, logger) = (TestTree::new(), logger());
+    let entry = tree.root().comms().join("7");
+    std::fs::create_dir_all(&entry).unwrap();
+    tree.lockspace("fs");
+    let refused = refuse(&tree, &mut Kicks::default(), &logger).unwrap_err();
+    assert_eq!(ending::after_failed_start(refused, tree.root(), &logger), FAILURE);
+    assert!(entry.exists());
+    ending::after_failed_start(KernelError::NoClusterName.into(), tree.root(), &logger);
+    assert!(!entry.exists());
+}
+
 #[tokio::test]
 async fn without_corosync_the_daemon_says_so_and_fails() {
     let (reactor, logger) = (Reactor::new().unwrap(), logger());
@@ -78,5 +92,5 @@ async fn without_corosync_the_daemon_says_so_and_fails() {
     let why = failure.to_string();
     assert!(why.starts_with("cannot connect to corosync's "), "{why}");
     assert!(why.contains("is corosync running?"), "{why}");
-    assert_eq!(ending::after_failed_start(failure, &logger), FAILURE);
+    assert_eq!(ending::after_failed_start(failure, &Root::default(), &logger), FAILURE);
 }
