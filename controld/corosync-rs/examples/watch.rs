@@ -5,6 +5,8 @@
 //! `pause` and `resume` (the taking of events), `alternate G H N` (N pairs of messages over connections of their own, each
 //! to G and then to H), `end G...`, `drop`.
 //!
+//! With `--hex` messages are pairs of hexadecimal digits, those that are sent and those that are printed.
+//!
 //! The integration tests run it beside a corosync of their own.
 
 use corosync::Dispatch;
@@ -36,7 +38,35 @@ impl Gate {
     }
 }
 
+/// How messages are written.
+#[derive(Clone, Copy)]
+enum Form {
+    Text,
+    Hex,
+}
+
+impl Form {
+    fn read(self, words: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+        match self {
+            Self::Text => Ok(words.as_bytes().to_vec()),
+            Self::Hex => {
+                let pairs = words.as_bytes().chunks(2);
+                pairs.map(|pair| Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?)).collect()
+            }
+        }
+    }
+
+    fn write(self, bytes: &[u8]) -> String {
+        match self {
+            Self::Text => String::from_utf8_lossy(bytes).into_owned(),
+            Self::Hex => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
+    }
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
+    let form =
+        if std::env::args().nth(1).as_deref() == Some("--hex") { Form::Hex } else { Form::Text };
     let inherited = kept_descriptors()?;
     let services = Services::connect(Duration::from_secs(5))?;
     println!("local {}", services.cfg().local_node()?);
@@ -44,25 +74,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     let gate = Arc::new(Gate::default());
     let reader_gate = Arc::clone(&gate);
     std::thread::spawn(move || {
-        if let Err(error) = requests(handle, &reader_gate, &inherited) {
+        if let Err(error) = requests(handle, form, &reader_gate, &inherited) {
             println!("error {error}");
         }
     });
-    print_events(events, &gate);
+    print_events(events, form, &gate);
     println!("over");
     Ok(())
 }
 
-fn print_events(mut events: Events<String>, gate: &Gate) {
+fn print_events(mut events: Events<String>, form: Form, gate: &Gate) {
     while let Some(event) = events.blocking_recv() {
         gate.pass();
-        println!("{}", line(event));
+        println!("{}", line(event, form));
     }
 }
 
 /// Read requests until stdin ends, which drops the handle as `drop` does.
 fn requests(
     handle: Handle<String>,
+    form: Form,
     gate: &Gate,
     inherited: &BTreeSet<u32>,
 ) -> Result<(), Box<dyn Error>> {
@@ -74,7 +105,7 @@ fn requests(
         match verb {
             "join" => handle.join(first.to_owned(), GroupName::with_nul(first.as_bytes())?),
             "leave" => handle.leave(&first.to_owned()),
-            "send" => handle.send(&first.to_owned(), rest.as_bytes().to_vec()),
+            "send" => handle.send(&first.to_owned(), form.read(rest)?),
             "kill" => handle.kill_node(first.parse()?, "asked on stdin")?,
             "answer" if first == "yes" => handle.answer_shutdown(ShutdownAnswer::Yes),
             "answer" => handle.answer_shutdown(ShutdownAnswer::No),
@@ -170,7 +201,7 @@ fn reasons(processes: &[(Process, Reason)]) -> String {
     parts.join(",")
 }
 
-fn line(event: Event<String>) -> String {
+fn line(event: Event<String>, form: Form) -> String {
     match event {
         Event::Nodelist { ring, joined, left } => {
             format!("nodelist {ring} joined={joined:?} left={left:?}")
@@ -186,7 +217,7 @@ fn line(event: Event<String>) -> String {
         ),
         Event::Ring { key, ring, members } => format!("ring {key} {ring} {members:?}"),
         Event::Message { key, from, bytes } => {
-            format!("message {key} from={} {}", from.node, String::from_utf8_lossy(&bytes))
+            format!("message {key} from={} {}", from.node, form.write(&bytes))
         }
         Event::JoinFailed { key, error } => format!("join-failed {key} {error}"),
         Event::ShutdownQuestion(kind) => format!("shutdown-question {kind:?}"),

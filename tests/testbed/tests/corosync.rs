@@ -2,8 +2,18 @@
 //! programs beside this one: `tests/check/tiers/namespaces` builds them.
 
 mod daemons;
+#[path = "daemons/peer.rs"]
+mod peer;
+#[path = "daemons/plocks.rs"]
+mod plocks;
 
+use controld::wire;
 use daemons::{join, programs, start, times, wait_for_members};
+use dlm_core::message::{Message, Packet, START_HAVEPLOCK, START_JOINING};
+use dlm_core::types::{ChangeSeq, GlobalId, NodeId, Version};
+use peer::Peer;
+use plocks::wait_for_plock;
+use std::path::Path;
 use std::time::Duration;
 use testbed::kernel::Callback;
 use testbed::lab::{Lab, PATIENCE, Turn};
@@ -12,10 +22,15 @@ use testbed::live::{Options, Sight, What};
 /// A booting daemon must not be fenced while corosync forms its rings.
 const SETTINGS: &str = "post_join_delay=30\n";
 
+/// So many nodes, without daemons.
+fn nodes(nodes: u32) -> Lab {
+    let options = Options { nodes, seed: 1, token: Duration::from_millis(300) };
+    Lab::on_corosync(programs(), options, SETTINGS).unwrap()
+}
+
 /// Three nodes with a lockspace, ready for the worst.
 fn cluster() -> Lab {
-    let options = Options { nodes: 3, seed: 1, token: Duration::from_millis(300) };
-    let mut lab = Lab::on_corosync(programs(), options, SETTINGS).unwrap();
+    let mut lab = nodes(3);
     start(&mut lab, 3);
     for node in 1..=3 {
         assert_eq!(lab.tool(node, &["set_config", "post_join_delay=0"]).unwrap().status, Some(0));
@@ -128,5 +143,170 @@ fn dead_corosync_under_a_lockspace_is_recovered_by_the_others() {
     lab.kill_corosync(3).unwrap();
     wait_for_recovery(&mut lab, [1, 2], 3);
     assert_eq!(lab.daemon_ended(3).unwrap().code(), Some(0), "its cluster is gone");
+    lab.discard();
+}
+
+/// Corosync runs, and the kernel has not what the daemon needs.
+#[test]
+fn missing_parts_of_the_kernel_are_named_with_what_to_do() {
+    let lab = nodes(1);
+    let run = |command: &str| {
+        let said = lab.program(1, &[], Path::new("sh"), &["-c", command]).unwrap();
+        assert_eq!(said.status, Some(0), "{said:?}");
+    };
+    let refused = |why: &str| {
+        let said = lab.second_daemon(1, &["--foreground", "1"]).unwrap();
+        assert!(said.status == Some(1) && said.err.matches(why).count() == 1, "{said:?}");
+    };
+    run("mount -t tmpfs tmpfs /sys/kernel");
+    refused("No /sys/kernel/config, is configfs loaded? (modprobe configfs)");
+    run("mkdir /sys/kernel/config");
+    refused(
+        "configfs is not mounted at /sys/kernel/config: mount -t configfs none /sys/kernel/config",
+    );
+    lab.discard();
+}
+
+const DAEMONS: &str = "dlm:controld";
+const LOCKSPACE: &str = "dlm:ls:fs";
+
+/// A program that the daemons of nodes 1 and 2 take for the daemon of node 3, with which they run a lockspace; and a message of it
+/// that they take there.
+fn peer_in_a_lockspace(lab: &mut Lab) -> (Peer, Packet) {
+    start(lab, 2);
+    let mut peer = Peer::start(lab, 3);
+    peer.ask(&format!("join {DAEMONS}"));
+    peer.say_as(DAEMONS, 1, |message| matches!(message, Message::Protocol(_)));
+    join(lab, 2, "fs");
+    peer.ask(&format!("join {LOCKSPACE}"));
+    let start = peer.say_as(LOCKSPACE, 1, |message| {
+        let Message::Start(start) = message else { return false };
+        start.seq = ChangeSeq::from_wire(1);
+        start.flags = start.flags & !START_HAVEPLOCK | START_JOINING;
+        start.counts.started_count = 0;
+        true
+    });
+    for node in [1, 2] {
+        wait_for_members(lab, node, "1 2 3 ");
+    }
+    (peer, start)
+}
+
+/// Messages that no daemon sends, each with its group and the beginning of the line of the log that tells of it.
+fn malformed(start: &Packet) -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let in_lockspace = |message| Packet { message, ..start.clone() };
+    let among_daemons = |message| Packet {
+        version: Version::default(),
+        global_id: GlobalId::default(),
+        ..in_lockspace(message)
+    };
+    let of_kind = |kind, body: &[u8]| Message::Other { kind, words: [0; 3], body: body.to_vec() };
+    let unknown = || of_kind(99, &[0xa5; 1 << 16]);
+    let of_node_1 = |packet| Packet { sender: NodeId::new(1).unwrap(), ..packet };
+    let of_version_9 = |packet| Packet { version: Version::new(9, 1, 1), ..packet };
+    let of_another = |packet| Packet { global_id: GlobalId(7), ..packet };
+    let daemons = [
+        (
+            among_daemons(of_kind(1, &[])),
+            "dlm:controld: message from 3 ignored: PROTOCOL: message of 40 bytes",
+        ),
+        (among_daemons(of_kind(1, &[0; 32])), "receive_protocol 3 ignored: its maximum has a zero"),
+        (
+            among_daemons(of_kind(16, &[0xa5; 4096])),
+            "dlm:controld: message from 3 ignored: RUN_REQUEST: ",
+        ),
+        (among_daemons(unknown()), "dlm:controld: message of unknown type 99 from 3 ignored"),
+        (among_daemons(start.message.clone()), "dlm:controld: start message from 3 ignored"),
+        (of_node_1(among_daemons(unknown())), "dlm:controld: bad msg nodeid 1 from 3, ignored"),
+    ];
+    let lockspace = [
+        (
+            in_lockspace(of_kind(2, &[0xa5; 40])),
+            "dlm:ls:fs: message from 3 ignored: START: 2779096485 members",
+        ),
+        (
+            in_lockspace(of_kind(3, &[0xa5; 20])),
+            "dlm:ls:fs: message from 3 ignored: PLOCK: message of 60 bytes",
+        ),
+        (of_version_9(start.clone()), "fs reject message from 3 version 9.1.1 vs 3.1.1"),
+        (of_another(start.clone()), "fs reject message from 3 for lockspace id 00000007"),
+        (in_lockspace(unknown()), "fs message of unknown type 99 from 3 ignored"),
+        (
+            in_lockspace(of_kind(16, &[0xa5; 1064])),
+            "dlm:ls:fs: message from 3 ignored: RUN_REQUEST: message of 1104 bytes",
+        ),
+        (of_node_1(start.clone()), "dlm:ls:fs: bad msg nodeid 1 from 3, ignored"),
+    ];
+    let encoded = |group, messages: &[(Packet, &'static str)]| {
+        messages.iter().map(|(packet, line)| (group, wire::encode(packet), *line)).collect()
+    };
+    let mut all: Vec<_> = encoded(DAEMONS, &daemons);
+    all.extend::<Vec<_>>(encoded(LOCKSPACE, &lockspace));
+    let short = "message from 3 ignored: header: message of 10 bytes, needs 40";
+    all.extend([DAEMONS, LOCKSPACE].map(|group| (group, vec![0xa5; 10], short)));
+    all
+}
+
+/// Bytes of memory that a node's daemon has.
+fn resident(lab: &Lab, node: u32) -> u64 {
+    let said = lab.tool(node, &["--json", "status"]).unwrap();
+    let state: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    state["meters"]["process"]["resident_bytes"].as_u64().unwrap()
+}
+
+/// Each is told of once, and changes nothing: the lockspace runs, its locks are given, and nothing is kept.
+#[test]
+fn malformed_messages_of_a_member_are_told_and_change_nothing() {
+    const ROUNDS: u64 = 100;
+    let mut lab = nodes(3);
+    let (mut peer, start) = peer_in_a_lockspace(&mut lab);
+    let lock = |lab: &Lab, owner: u64| {
+        lab.command(&format!("plock 1 fs try {owner} 0 9 write {owner}")).unwrap();
+        wait_for_plock(lab, 1, owner, &[0]);
+    };
+    lock(&lab, 1);
+    let listed = [1, 2].map(|node| lab.tool(node, &["ls", "-n"]).unwrap());
+    let messages = malformed(&start);
+    // Far from the types that there are.
+    let mut mark = 2000;
+    // All of them, and one more in each group, which tells that all have been looked at.
+    let mut say_all = |lab: &mut Lab, times| {
+        mark += 1;
+        for _ in 0..times {
+            messages.iter().for_each(|(group, bytes, _)| peer.say(group, bytes));
+        }
+        for group in [DAEMONS, LOCKSPACE] {
+            let message = Message::Other { kind: mark, words: [0; 3], body: Vec::new() };
+            peer.say(group, &wire::encode(&Packet { message, ..start.clone() }));
+        }
+        let last = format!("message of unknown type {mark} from 3 ignored");
+        let seen = |text: &str| text.matches(&last).count() == 2;
+        [1, 2].map(|node| lab.wait_for_tool(node, &["dump"], &last, seen).unwrap())
+    };
+
+    for dump in say_all(&mut lab, 1) {
+        for (_, _, line) in &messages {
+            let of_this_kind = messages.iter().filter(|(_, _, other)| other == line).count();
+            assert_eq!(dump.matches(line).count(), of_this_kind, "{line}:\n{dump}");
+        }
+    }
+    say_all(&mut lab, ROUNDS / 5);
+    let before = [1, 2].map(|node| resident(&lab, node));
+    say_all(&mut lab, ROUNDS);
+    for (node, before) in [1, 2].into_iter().zip(before) {
+        let grown = resident(&lab, node).saturating_sub(before);
+        assert!(grown < ROUNDS << 14, "node {node} has grown by {grown} bytes");
+    }
+    lock(&lab, 2);
+    assert_eq!([1, 2].map(|node| lab.tool(node, &["ls", "-n"]).unwrap()), listed);
+
+    peer.ask(&format!("leave {LOCKSPACE}"));
+    for node in [1, 2] {
+        wait_for_members(&mut lab, node, "1 2 ");
+    }
+    lock(&lab, 3);
+    peer.ask(&format!("end {DAEMONS}"));
+    peer.line("over");
+    assert_eq!(agents(&lab), 0, "runs of the agent");
     lab.discard();
 }

@@ -2,6 +2,8 @@
 //! `tests/check/tiers/demo` builds them.
 
 mod daemons;
+#[path = "daemons/plocks.rs"]
+mod plocks;
 
 use daemons::{is_done, join, programs, start, times, wait_for_members};
 use dlm_core::effect::Effect;
@@ -11,6 +13,7 @@ use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
+use plocks::{plock_results, wait_for_plock};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
@@ -284,6 +287,48 @@ fn daemon_in_the_foreground_says_why_it_ends() {
 }
 
 #[test]
+fn daemon_without_the_right_to_run_is_told_who_has_it() {
+    let options = Options { nodes: 1, seed: 1, token: Duration::from_millis(300) };
+    let lab = Lab::new(programs(), options, "").unwrap();
+    let said = lab.daemon_of_nobody(1, &["-D"]).unwrap();
+    let why = "cannot create directory /var/run/dlm_controld: Permission denied (run dlm_controld as root)\n";
+    assert_eq!((said.status, said.err.as_str()), (Some(1), why));
+    lab.discard();
+}
+
+/// As with the C daemon.
+#[test]
+fn doubtful_lines_of_dlm_conf_are_told_once_and_the_daemon_serves() {
+    let mut lab = cluster(1, "no_such_key=1\nfence_agent_timeout=0\nport=x\n");
+    let dump = dump(&lab, 1);
+    for line in [
+        "line 2: warning: unknown key `no_such_key`: ignored; see dlm.conf(5) for the keys",
+        "line 3: error: fence_agent_timeout: 0 would fail every fence agent: ignored; write 1 or more seconds",
+        "line 4: error: port: `x` is not a number and counts as 0; write port=<number>",
+    ] {
+        assert_eq!(
+            dump.matches(&format!("/etc/dlm/dlm.conf: {line}\n")).count(),
+            1,
+            "{line}:\n{dump}"
+        );
+    }
+    assert_eq!(dump.matches("/etc/dlm/dlm.conf: line ").count(), 3, "{dump}");
+    join(&mut lab, 1, "fs");
+    lab.discard();
+}
+
+#[test]
+fn line_of_dlm_conf_that_stops_the_start_is_shown() {
+    let options = Options { nodes: 1, seed: 1, token: Duration::from_millis(300) };
+    let lab = Lab::new(programs(), options, "node id=1\n").unwrap();
+    let said = lab.run_daemon(1, &["-D"]).unwrap();
+    let why =
+        "Invalid configuration line: node id=1 (line 1; write `node id=<nodeid> mark=<mark>`)\n";
+    assert_eq!((said.status, said.err.as_str()), (Some(1), why));
+    lab.discard();
+}
+
+#[test]
 fn second_daemon_is_refused_and_the_first_goes_on() {
     let mut lab = cluster(1, "");
     for arguments in [&["-D"][..], &[]] {
@@ -370,21 +415,6 @@ fn settings_that_are_changed_are_shown() {
     lab.wait_for_tool(1, &["dump"], "change", set_by).unwrap();
     assert_eq!(lab.terminate(1).unwrap(), Some(0));
     lab.discard();
-}
-
-/// The results that a node's daemon has written, by owner.
-fn plock_results(sights: &[Sight], node: u32, owner: u64) -> Vec<i32> {
-    let of_node = sights.iter().filter(|sight| sight.node.get() == node);
-    let results = of_node.filter_map(|sight| match &sight.what {
-        What::Asked(Effect::PlockResult(info)) if info.owner == owner => Some(info.result),
-        _ => None,
-    });
-    results.collect()
-}
-
-fn wait_for_plock(lab: &Lab, node: u32, owner: u64, results: &[i32]) {
-    let there = |sights: &[Sight]| plock_results(sights, node, owner) == results;
-    assert!(lab.testbed().wait_until(PATIENCE, there), "{:#?}", lab.testbed().sights());
 }
 
 #[test]

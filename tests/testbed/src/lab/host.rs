@@ -151,14 +151,25 @@ impl Host {
 
     /// A program in the namespaces; what it says goes to `programs.log`.
     pub(super) fn spawn(&self, program: &Path, arguments: &[String]) -> anyhow::Result<Child> {
+        let mut command = self.program(program, arguments)?;
+        command.stdout(Stdio::null()).spawn().with_context(|| format!("run {}", program.display()))
+    }
+
+    /// A program in the namespaces with pipes to its standard input and output; its complaints go to `programs.log`.
+    pub(super) fn converse(&self, program: &Path, arguments: &[String]) -> anyhow::Result<Child> {
+        let mut command = self.program(program, arguments)?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.spawn().with_context(|| format!("run {}", program.display()))
+    }
+
+    fn program(&self, program: &Path, arguments: &[String]) -> anyhow::Result<Command> {
         let path = self.place.join("programs.log");
         let open = || File::options().create(true).append(true).open(&path);
         let log = open().with_context(|| format!("open {}", path.display()))?;
         // Should this process die, the program must not stay.
         let mut command = self.inside(&[]);
-        command.args(["setpriv", "--pdeathsig", "KILL"]).arg(program).args(arguments);
-        command.stdout(Stdio::null()).stderr(log);
-        command.spawn().with_context(|| format!("run {}", program.display()))
+        command.args(["setpriv", "--pdeathsig", "KILL"]).arg(program).args(arguments).stderr(log);
+        Ok(command)
     }
 
     /// Has something done in the network namespace, on a thread that enters it; sockets that it makes stay there.

@@ -270,9 +270,21 @@ impl Lab {
     /// # Errors
     /// It cannot be run.
     pub fn tool_of_nobody(&self, node: u32, arguments: &[&str]) -> anyhow::Result<Said> {
+        self.run_as_nobody(node, &self.programs.tool, arguments)
+    }
+
+    /// Run the daemon's program on a node as somebody without rights.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn daemon_of_nobody(&self, node: u32, arguments: &[&str]) -> anyhow::Result<Said> {
+        self.run_as_nobody(node, &self.programs.daemon, arguments)
+    }
+
+    fn run_as_nobody(&self, node: u32, program: &Path, arguments: &[&str]) -> anyhow::Result<Said> {
         // Nobody may not look everywhere: a copy where everybody may.
-        let copy = self.directory.join("dlm_tool");
-        fs::copy(&self.programs.tool, &copy).context("copy dlm_tool")?;
+        let copy = self.directory.join("program-of-nobody");
+        fs::copy(program, &copy).with_context(|| format!("copy {}", program.display()))?;
         self.run(node, &["--setgid=65534", "--setuid=65534"], &copy, arguments)
     }
 
@@ -290,6 +302,19 @@ impl Lab {
     /// It cannot be started.
     pub fn spawn(&self, node: u32, program: &Path, arguments: &[String]) -> anyhow::Result<Child> {
         self.host(node)?.spawn(program, arguments)
+    }
+
+    /// Start a program on a node, as root, with pipes to its standard input and output; it is the caller's to end.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn converse(
+        &self,
+        node: u32,
+        program: &Path,
+        arguments: &[String],
+    ) -> anyhow::Result<Child> {
+        self.host(node)?.converse(program, arguments)
     }
 
     /// Bring up a node's loopback interface: sockets in its network can be reached from there on.
