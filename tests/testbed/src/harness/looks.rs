@@ -117,7 +117,9 @@ impl World {
         }
         let wanted: BTreeSet<NodeId> = component
             .into_iter()
-            .filter(|node| self.wants.contains(&(*node, name.clone())))
+            .filter(|node| {
+                self.daemon(*node).is_some() && self.wants.contains(&(*node, name.clone()))
+            })
             .collect();
         let lockspace = self.nodes.get(&id).and_then(|host| host.kernel.lockspace(name));
         let members: BTreeSet<NodeId> =
