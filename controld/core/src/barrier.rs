@@ -43,11 +43,16 @@ impl Lockspace {
         };
         let seq = change.seq;
         record.last_match = seq;
+        record.came_empty |= start.counts.started_count == 0;
+        let came_empty = record.came_empty;
         let added = self
             .changes
             .iter()
             .any(|change| change.members.get(&from).is_some_and(|member| member.added));
-        let merged = added && start.counts.started_count != 0 && self.started_count != 0;
+        // Who came without state may have passed a barrier that we have not: an older START of ours was taken for one of that
+        // change. Its kernel cannot have recovered without ours, so that there is nothing that could clash.
+        let merged =
+            added && !came_empty && start.counts.started_count != 0 && self.started_count != 0;
         let nack = start.flags & START_NACK != 0;
         let Some(change) = index.and_then(|index| self.changes.get_mut(index)) else { return };
         if let Some(member) = change.members.get_mut(&from) {

@@ -26,6 +26,8 @@ pub(crate) struct Record {
     pub(crate) last_match: ChangeSeq,
     /// It was there before us, or a START of it was accepted, and nothing has settled it since: it may have used the lockspace.
     pub(crate) ran: bool,
+    /// It has said in this stay that it had started nothing: what it has started since, it has started with us as a member.
+    pub(crate) came_empty: bool,
     /// It has said that the leave which ends this stay counts as a failure.
     pub(crate) recover: bool,
     /// It ran, failed, and is not known to be fenced.
@@ -63,6 +65,7 @@ impl History {
         record.incarnation = record.incarnation.wrapping_add(1);
         record.added_seq = seq;
         record.ran |= before_us;
+        record.came_empty = false;
         record.recover = false;
         record.last_match = ChangeSeq::default();
     }
@@ -128,6 +131,7 @@ impl Record {
             removed_seq: ChangeSeq::default(),
             last_match: ChangeSeq::default(),
             ran: false,
+            came_empty: false,
             recover: false,
             need_fencing: false,
             failed_after: None,

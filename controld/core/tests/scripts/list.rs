@@ -49,6 +49,7 @@ scripts! {
     member_that_was_away_is_renewed
     joiner_between_partitions_joins_anew
     who_has_sent_a_start_merges_with_state
+    who_came_without_state_may_start_before_us
     member_whose_daemon_was_gone_before_us_is_fenced
     procdown_with_fencing
     procdown_whose_daemon_left_in_order_is_fenced
