@@ -140,7 +140,9 @@ impl Daemons {
                 continue;
             }
             self.fencing.startup.remove(&node);
-            if self.mutation.has(Mutant::SkipStartupFencing) {
+            // A victim that has failed before everybody's eyes is being fenced for that, by those who saw it.
+            let known = self.nodes.get(&node).is_some_and(|node| node.victim.needs_fencing());
+            if known || self.mutation.has(Mutant::SkipStartupFencing) {
                 continue;
             }
             let have_it = self.members().filter(|(_, member)| !member.has_no_list);

@@ -93,11 +93,6 @@ impl Victim {
         members.iter().all(|member| self.witnesses.contains(member))
     }
 
-    /// What is known of it is about an earlier failure.
-    pub(crate) fn forget(&mut self) {
-        self.needs = false;
-    }
-
     /// Its node was there in this ring or later, and has been fenced for its failure.
     pub(crate) fn is_fenced_since(&self, ring: u64) -> bool {
         !self.needs && self.actor_done.is_some() && self.last_ring >= ring
@@ -154,7 +149,8 @@ impl Daemons {
         !self.nodes.values().any(|node| node.victim.needs)
     }
 
-    /// `node` failed: from now on it must be fenced. `joined` came in the same change and did not see it fail.
+    /// `node` failed: from now on it must be fenced, whatever was to be done about an earlier failure. `joined` came in the same change
+    /// and did not see it fail.
     pub(crate) fn needs_fencing(
         &mut self,
         node: NodeId,
@@ -168,9 +164,6 @@ impl Daemons {
         let now = out.now;
         let entry = self.node_mut(node);
         entry.left_reason = reason;
-        if entry.victim.needs {
-            return;
-        }
         let actor = actors.first().copied();
         out.debug(format!(
             "set_fence_actors for {node} low {} count {}",

@@ -307,7 +307,6 @@ impl Daemons {
         };
         let was_clean = was.is_clean() || unheard || merged;
         let unknown_to_c = merged || (entry.has_past && (unheard || entry.stateful));
-        let pending = entry.victim.needs_fencing();
         entry.membership = Membership::Gone {
             ended: match (was_clean, reason.is_failure()) {
                 (false, true) if was == Membership::Silent => Ended::Unheard,
@@ -323,10 +322,10 @@ impl Daemons {
             out.debug(format!("daemon remove {node} no proto skip recover"));
             return;
         }
-        if setup.fixed.fencing.is_on() && reason.is_failure() && !(pending && known_to_all) {
-            // Not everybody has our record of an earlier failure: all begin with one of this.
+        if setup.fixed.fencing.is_on() && reason.is_failure() {
+            // Whether an earlier failure was still to be fenced, each node knows for itself: one has seen that the node was back,
+            // another not yet. All begin with a record of this failure, and what an agent did about that one is no word about it.
             self.cancel_attempt(node, out);
-            self.node_mut(node).victim.forget();
             let joined: BTreeSet<NodeId> = change.joined.iter().map(|(node, _)| *node).collect();
             self.needs_fencing(node, &change.members, &joined, LeftReason::Left(reason), out);
             self.node_mut(node).victim.failed_after(ring, unknown_to_c);

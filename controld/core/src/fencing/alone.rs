@@ -34,11 +34,8 @@ impl Daemons {
         reason: LeftReason,
         out: &mut Out<'_>,
     ) {
-        let known = self.nodes.get(&node).is_some_and(|node| node.victim.needs);
         self.needs_fencing(node, members, &BTreeSet::new(), reason, out);
-        if !known {
-            self.node_mut(node).victim.deferred = Some(out.now.mono);
-        }
+        self.node_mut(node).victim.deferred = Some(out.now.mono);
     }
 
     /// Until when somebody else is awaited who is the actor for such a victim.

@@ -30,6 +30,7 @@ scripts! {
     merged_member_that_fails_is_fenced_by_who_began_since
     merged_member_that_fails_is_no_business_of_c_daemons
     late_fence_result_settles_no_later_failure
+    failure_during_the_fencing_of_an_earlier_one_is_another
     late_fence_clear_is_no_word_for_a_later_stay
     part_without_quorum_waits_for_the_past_of_the_others
     past_of_a_part_that_had_quorum_is_the_whole
@@ -58,6 +59,7 @@ scripts! {
     fipu_loss_of_a_node_that_merged_forbids_agreement
     fipu_part_without_quorum_agrees_on_nothing
     startup_fencing_spares_ourselves
+    startup_node_that_failed_before_everybody_is_a_victim_of_all
     fipu_joiners_are_served_by_the_lowest_settled_member
     fipu_joiner_waits_for_the_end_of_fencing
     fipu_joiner_holds_lockspaces_back
