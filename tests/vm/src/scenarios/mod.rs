@@ -58,7 +58,7 @@ impl std::fmt::Debug for Scenario {
 }
 
 /// All scenarios. Those on the same kind of cluster stand together, so that they share its boot.
-pub const ALL: [Scenario; 33] = [
+pub const ALL: [Scenario; 35] = [
     scenario("mount", "three nodes share a file system", three, basics::mount),
     scenario(
         "leave",
@@ -116,6 +116,18 @@ pub const ALL: [Scenario; 33] = [
         daemons::stuck_write,
     ),
     scenario("sigterm", "SIGTERM ends an idle daemon only", three, daemons::sigterm),
+    scenario(
+        "bad-input",
+        "what a daemon can do nothing with is told, and changes no lockspace",
+        three_of_ours,
+        daemons::bad_input,
+    ),
+    scenario(
+        "uncontrolled",
+        "a daemon that finds a lockspace in the kernel refuses, and leaves it alone",
+        three_of_ours,
+        daemons::uncontrolled,
+    ),
     scenario(
         "corosync-killed",
         "a node that loses corosync under a lockspace is fenced",
@@ -272,8 +284,8 @@ fn three(under_test: &UnderTest) -> Option<Options> {
     Some(base(under_test))
 }
 
-/// For what the C daemon is known not to keep: it gives a failed node's locks away before it is fenced, and its threads share
-/// descriptors.
+/// For what the C daemon is known not to keep: it gives a failed node's locks away before it is fenced, its threads share
+/// descriptors, and it clears configfs under lockspaces that it refuses to control.
 fn three_of_ours(under_test: &UnderTest) -> Option<Options> {
     (under_test.daemon != Daemon::C).then(|| base(under_test))
 }

@@ -9,6 +9,7 @@
 //! - `pairs FILE WARM_UP SECONDS PROCESSES own|same`: how fast they lock and unlock
 //! - `take FILE BYTE`: takes one lock
 //! - `silent FILE`: puts a file in FILE's place that lets its users wait in the kernel for ever
+//! - `uevent STRING..`: has the kernel tell of what has not happened
 //! - `verify FILE`: prints how many whole records FILE begins with
 //! - called as `fence_vm`: the fence agent; asks the host to switch a node off
 
@@ -19,6 +20,7 @@ mod fence;
 mod serve;
 mod silent;
 mod stamp;
+mod uevent;
 mod workload;
 
 use std::process::ExitCode;
@@ -65,6 +67,7 @@ fn run(words: &[&str]) -> Result<()> {
         }
         ["take", file, start] => crowd::take(file.as_ref(), start.parse()?),
         ["silent", file] => silent::silent(file.as_ref()),
+        ["uevent", strings @ ..] => uevent::uevent(strings),
         ["verify", file] => workload::verify(file.as_ref()),
         other => bail!("not a command of the agent: {other:?}"),
     }
