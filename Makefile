@@ -86,7 +86,7 @@ bench-plock: vm-needs build ## POSIX locks: this daemon beside Debian's C daemon
 # In a folder of their own: what is built for the testbed must not be taken for a release.
 bench-cpu: ## processor time of a POSIX lock in core, daemon and flight recorder
 	$(CARGO) run --release --locked -p dlm-core --example plock_rate
-	$(CARGO) test --release --locked -p dlm-controld --lib -- --ignored --nocapture cost_of_a_plock
+	$(CARGO) test --release --locked -p dlm-controld --lib -- --ignored --nocapture --test-threads=1 cost_of_a_plock share_of_the_recorder
 	$(CARGO) test --release --locked -p dlm-recording -- --ignored --nocapture cost_of_a_request
 
 bench-queries: export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)/testbed

@@ -8,9 +8,9 @@
 use crate::digest::{DIGEST_BYTES, Digest};
 use crate::file::{self, Locks, Opening, Reason, Stamp};
 use dlm_core::Core;
-use dlm_core::effect::Effect;
 use dlm_core::event::Event;
 use dlm_core::types::Now;
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use std::collections::VecDeque;
 
@@ -75,13 +75,48 @@ impl Part {
     fn put(&mut self, value: &impl Serialize, spare: usize, limit: usize) -> bool {
         let end = self.room.len().saturating_sub(spare).min(self.used.saturating_add(limit));
         let Some(free) = self.room.get_mut(self.used..end) else { return false };
-        match postcard::to_slice(value, free) {
+        match postcard::serialize_with_flavor(value, Free { free, used: 0 }) {
             Ok(written) => {
-                self.used = self.used.saturating_add(written.len());
+                self.used = self.used.saturating_add(written);
                 true
             }
             Err(_) => false,
         }
+    }
+}
+
+/// Where a value is written to. Nearly all parts of an event are a single byte, which postcard's own slice would copy by a call
+/// of memcpy each.
+struct Free<'a> {
+    free: &'a mut [u8],
+    used: usize,
+}
+
+impl Flavor for Free<'_> {
+    type Output = usize;
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        let place = self.free.get_mut(self.used).ok_or(postcard::Error::SerializeBufferFull)?;
+        *place = byte;
+        self.used = self.used.saturating_add(1);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        if let [byte] = bytes {
+            return self.try_push(*byte);
+        }
+        let end = self.used.saturating_add(bytes.len());
+        let place = self.free.get_mut(self.used..end);
+        place.ok_or(postcard::Error::SerializeBufferFull)?.copy_from_slice(bytes);
+        self.used = end;
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<usize> {
+        Ok(self.used)
     }
 }
 
@@ -136,11 +171,11 @@ impl Recorder {
     }
 
     /// What came of it.
-    pub fn end(&mut self, effects: &[Effect]) {
+    pub fn end(&mut self, digest: Digest) {
         if self.noted {
             self.noted = false;
             if let Some(part) = self.parts.back_mut() {
-                part.put(&Digest::of(effects), 0, DIGEST_BYTES);
+                part.put(&digest, 0, DIGEST_BYTES);
             }
         }
     }

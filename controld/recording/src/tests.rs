@@ -47,6 +47,24 @@ fn setup() -> Setup {
     }
 }
 
+fn request(op: Op, number: u64) -> PlockInfo {
+    PlockInfo {
+        version: [1, 2, 0],
+        op,
+        mode: Mode::Write,
+        wait: false,
+        flags: 0,
+        pid: 7,
+        node: us(),
+        result: 0,
+        fsid: Group::Lockspace(fs()).global_id(),
+        number,
+        start: 0,
+        end: 9,
+        owner: 1,
+    }
+}
+
 /// A node alone, recorded: what it says comes back at once, its kernel does at once what it is asked for.
 struct Alone {
     core: Core,
@@ -105,7 +123,7 @@ impl Alone {
             }
             self.core.step(now, event, &mut effects);
             if self.recording {
-                self.recorder.end(&effects);
+                self.recorder.end(Digest::of(&effects));
             }
             effects.into_iter().for_each(|effect| self.carry_out(effect));
         }
@@ -135,22 +153,7 @@ impl Alone {
     }
 
     fn request(&mut self, op: Op, number: u64) {
-        let fsid = Group::Lockspace(fs()).global_id();
-        self.happens(Event::PlockRequest(PlockInfo {
-            version: [1, 2, 0],
-            op,
-            mode: Mode::Write,
-            wait: false,
-            flags: 0,
-            pid: 7,
-            node: us(),
-            result: 0,
-            fsid,
-            number,
-            start: 0,
-            end: 9,
-            owner: 1,
-        }));
+        self.happens(Event::PlockRequest(request(op, number)));
     }
 
     fn saved(&self) -> Vec<u8> {
@@ -301,7 +304,7 @@ fn the_event_of_which_a_daemon_dies_is_the_last_one() {
 fn other_effects_are_noticed() {
     let mut alone = Alone::running(64);
     alone.recorder.begin(alone.now(), &Event::Deadline, &alone.core);
-    alone.recorder.end(&[Effect::Kick(us())]);
+    alone.recorder.end(Digest::of(&[Effect::Kick(us())]));
     let file = alone.saved();
     let (counts, _) = verdicts(&Recording::read(&file).unwrap());
     assert_eq!(counts, BTreeMap::from([("different", 1), ("same", alone.steps)]));
@@ -312,7 +315,12 @@ fn digests_tell_order_and_kind_apart() {
     let (one, two) = (Effect::Kick(us()), Effect::Kick(NodeId::new(2).unwrap()));
     let both = Digest::of(&[one.clone(), two.clone()]);
     assert_ne!(both, Digest::of(&[two, one.clone()]));
-    assert_eq!(Digest::of(&[]), Digest::default());
+    let nothing = Digest::of(&[]);
+    assert_ne!(nothing, Digest::of(&[Effect::Join(Group::Daemon)]), "all of it is zeros");
+    assert_eq!(
+        nothing.decisions,
+        Digest::of(&[Effect::PlockResult(request(Op::Lock, 1))]).decisions
+    );
     let text = |text: &str| Effect::LogPlock {
         level: Some(Level::Debug),
         lockspace: fs(),

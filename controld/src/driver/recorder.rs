@@ -6,11 +6,12 @@ use dlm_core::Core;
 use dlm_core::effect::Effect;
 use dlm_core::event::Event;
 use dlm_core::types::Now;
-use dlm_recording::{Capacity, Reason, Recorder};
+use dlm_recording::{Capacity, Digest, Reason, Recorder};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
@@ -32,13 +33,29 @@ const STACK_BYTES: usize = 64 * 1024;
 
 /// The recorder, shared with the hook that a panic runs. Without one if it is switched off.
 #[derive(Clone, Debug, Default)]
-pub struct FlightRecorder(Option<Arc<Mutex<Recorder>>>);
+pub struct FlightRecorder(Option<Arc<Shared>>);
+
+/// A step takes the lock once, when it begins.
+#[derive(Debug)]
+struct Shared {
+    recorder: Mutex<Recorder>,
+    /// What came of the last step, until the recorder has it: with the next one, or when it is saved. Only the loop writes it.
+    digest: (AtomicU32, AtomicU32),
+    /// There is one: the step that has begun last is at its end.
+    ended: AtomicBool,
+}
 
 impl FlightRecorder {
     /// One with so many KiB of memory; 0: none.
     #[must_use]
     pub fn new(kib: u32) -> Self {
-        Self((kib > 0).then(|| Arc::new(Mutex::new(Recorder::new(Capacity::kib(kib))))))
+        Self((kib > 0).then(|| {
+            Arc::new(Shared {
+                recorder: Mutex::new(Recorder::new(Capacity::kib(kib))),
+                digest: Default::default(),
+                ended: AtomicBool::new(false),
+            })
+        }))
     }
 
     /// The core is about to be given an event.
@@ -50,8 +67,12 @@ impl FlightRecorder {
 
     /// What came of it.
     pub(super) fn end(&self, effects: &[Effect]) {
-        if let Some(mut recorder) = self.lock() {
-            recorder.end(effects);
+        if let Some(shared) = &self.0 {
+            let Digest { decisions, locks } = Digest::of(effects);
+            shared.digest.0.store(decisions, Ordering::Relaxed);
+            shared.digest.1.store(locks, Ordering::Relaxed);
+            // Whoever sees this sees both.
+            shared.ended.store(true, Ordering::Release);
         }
     }
 
@@ -82,16 +103,17 @@ impl FlightRecorder {
     }
 
     fn write_in_panics_to(&self, path: &Path) {
-        let Some(recorder) = self.0.clone() else { return };
+        let Some(shared) = self.0.clone() else { return };
         let path = path.to_owned();
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             usual(panic);
-            let recorder = match recorder.try_lock() {
+            let recorder = match shared.recorder.try_lock() {
                 Ok(recorder) => recorder,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => return,
             };
+            let recorder = shared.complete(recorder);
             let recording = recorder.save(clock::now(), Reason::Panicked(panic.to_string()));
             if let Err(error) = write(&path, &recording) {
                 eprintln!("cannot write {}: {error}", path.display());
@@ -99,8 +121,23 @@ impl FlightRecorder {
         }));
     }
 
+    /// The recorder, with all that it has to be told.
     fn lock(&self) -> Option<MutexGuard<'_, Recorder>> {
-        Some(self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
+        let shared = self.0.as_ref()?;
+        Some(shared.complete(shared.recorder.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl Shared {
+    fn complete<'a>(&self, mut recorder: MutexGuard<'a, Recorder>) -> MutexGuard<'a, Recorder> {
+        if self.ended.load(Ordering::Acquire) {
+            self.ended.store(false, Ordering::Relaxed);
+            let (decisions, locks) = &self.digest;
+            let (decisions, locks) =
+                (decisions.load(Ordering::Relaxed), locks.load(Ordering::Relaxed));
+            recorder.end(Digest { decisions, locks });
+        }
+        recorder
     }
 }
 

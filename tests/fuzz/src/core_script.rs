@@ -14,7 +14,7 @@ use dlm_core::options::{Device, DynamicOptions, FenceDevices, Setup, Switch};
 use dlm_core::plock::{Mode, Op, PlockInfo};
 use dlm_core::run::{RunEffect, RunEvent, RunUuid, Then};
 use dlm_core::types::{Group, Instant, LockspaceName, NodeId, Now, RingId, Slot, WallSeconds};
-use dlm_recording::{Capacity, Reason, Recorder};
+use dlm_recording::{Capacity, Digest, Reason, Recorder};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use testbed::harness::{default_fixed, lockspace, node};
 
@@ -454,7 +454,7 @@ impl Run {
         }
         self.core.step(now, event, &mut effects);
         if let Some(recorder) = &mut self.recorder {
-            recorder.end(&effects);
+            recorder.end(Digest::of(&effects));
         }
         assert!(!self.ended || effects.is_empty(), "after its end: {effects:?}");
         let bound = EFFECTS_MAX + 8 * self.locks;

@@ -8,7 +8,7 @@ use dlm_core::options::Setup;
 use dlm_core::plock::PlockResource;
 use dlm_core::snapshot::Snapshot;
 use dlm_core::types::{Instant, LockspaceName, Now};
-use dlm_recording::{Capacity, Reason, Recorder, Recording, Replay, Verdict};
+use dlm_recording::{Capacity, Digest, Reason, Recorder, Recording, Replay, Verdict};
 use dlm_sim::plan::{Plan, Shape};
 use dlm_sim::storm::{Story, run};
 use std::cell::Cell;
@@ -47,7 +47,7 @@ impl Brain for Recorded {
         let before = effects.len();
         self.recorder.begin(now, &event, &self.core);
         self.core.step(now, event, effects);
-        self.recorder.end(&effects[before..]);
+        self.recorder.end(Digest::of(&effects[before..]));
         self.steps += 1;
         if self.steps.is_multiple_of(EVERY) {
             self.replay();
