@@ -28,6 +28,7 @@ use dlm_core::effect::{Effect, Lane};
 use dlm_core::event::Event;
 use dlm_core::message::Message;
 use dlm_core::options::Switch;
+use dlm_core::plock::PlockText;
 use dlm_core::run::RunAnswer;
 use dlm_core::types::{Group, Instant, NodeId};
 use inputs::{Input, Looks};
@@ -240,6 +241,7 @@ impl Driver {
             }
             Effect::PlockResult(info) => kernel.plock_result(&info),
             Effect::LogPlock { level, lockspace, text } => {
+                let text = with_delays(text, kernel.as_mut());
                 logger.plock(level, Some(lockspace), text);
             }
             Effect::KillAgent(token) => self.children.agents.kill(token),
@@ -341,6 +343,16 @@ impl Driver {
         self.config_text = Arc::from(self.config.settings().dump());
         self.touch();
         self.step(Event::Options(self.config.dynamic()));
+    }
+}
+
+/// The one line whose end the core does not know.
+fn with_delays(text: PlockText, kernel: &mut dyn Kernel) -> PlockText {
+    match text {
+        PlockText::ReadCount { .. } => {
+            PlockText::Words(format!("{text} delays {}", kernel.take_plocks_delayed()))
+        }
+        PlockText::Words(_) | PlockText::Read(_) | PlockText::Received(_) => text,
     }
 }
 

@@ -570,6 +570,9 @@ impl Kernel for Slow {
         let held = HeldBack { lasted: Duration::from_secs(3), next: Duration::from_secs(1) };
         self.0.load(Ordering::Relaxed).then_some(held)
     }
+    fn take_plocks_delayed(&mut self) -> u64 {
+        3
+    }
 }
 
 /// It comes and goes without an event.
@@ -596,6 +599,17 @@ fn what_is_waited_for_beside_the_core_is_shown_as_of_now() {
     assert_eq!(queue.0, BesideWait::CorosyncQueue { requests: 3 });
     slow.store(false, Ordering::Relaxed);
     assert_eq!(waits(), []);
+}
+
+#[test]
+fn the_count_of_requests_ends_in_how_many_were_delayed() {
+    let seam = || Box::new(Slow(Arc::default()));
+    let mut driver = driver(seam(), seam(), FlightRecorder::default());
+    let lockspace = LockspaceName::new(b"fs").expect("a name");
+    let text = PlockText::ReadCount { number: 2000, millis: 1050 };
+    driver.carry_out(Instant::default(), Effect::LogPlock { level: None, lockspace, text });
+    let log = String::from_utf8(driver.outputs.logger.plock_log().text()).expect("text");
+    assert!(log.ends_with(" fs plock_read_count 2000 time 1.050 s delays 3"), "{log}");
 }
 
 #[test]

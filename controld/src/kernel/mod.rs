@@ -66,4 +66,8 @@ pub trait Kernel: Send {
     fn plocks_held_back(&self) -> Option<HeldBack> {
         None
     }
+    /// How many requests it has delayed since this was asked last.
+    fn take_plocks_delayed(&mut self) -> u64 {
+        0
+    }
 }

@@ -21,6 +21,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rate::Bucket;
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -157,6 +158,8 @@ pub struct Requests {
     bucket: Bucket,
     /// Until the bucket has a token; `None` while nobody waits for one.
     refill: Option<Pin<Box<Sleep>>>,
+    /// There was none for the next request, which may not have come yet.
+    waited: bool,
     /// The device cannot be read any more, and this has been said.
     over: bool,
 }
@@ -188,6 +191,7 @@ impl Requests {
             limit,
             bucket,
             refill: None,
+            waited: false,
             over: false,
         })
     }
@@ -205,6 +209,7 @@ impl Requests {
         let now = Instant::now();
         let due = self.bucket.wait_until(now)?;
         self.limit.hold(now, due);
+        self.waited = true;
         Some(due)
     }
 
@@ -212,6 +217,7 @@ impl Requests {
     fn all_read(&mut self) {
         self.alone = if self.read == 1 { self.alone.saturating_add(1) } else { 0 };
         self.leave();
+        self.waited = false;
         if self.bucket.rate > 0 {
             self.limit.release();
         }
@@ -248,6 +254,9 @@ impl Requests {
     fn take(&mut self, bytes: &[u8]) -> Option<Event> {
         if self.bucket.rate > 0 {
             self.bucket.take(Instant::now());
+        }
+        if mem::take(&mut self.waited) {
+            self.limit.delayed();
         }
         let (info, complaint) = match decode(bytes, self.us) {
             Ok((info, complaint)) => (Some(info), complaint),
@@ -374,6 +383,12 @@ impl Results {
     /// `plock_rate_limit`: requests a second, 0 for no limit.
     pub fn set_rate_limit(&self, rate: u32) {
         self.limit.set(rate);
+    }
+
+    /// How many requests the limit has delayed since this was asked last.
+    #[must_use]
+    pub fn take_delayed(&self) -> u64 {
+        self.limit.take_delayed()
     }
 
     /// What the limit holds back now. The device is looked at, since an empty bucket alone keeps nobody waiting.

@@ -64,6 +64,10 @@ impl Kernel for RealKernel {
         self.plocks.held_back()
     }
 
+    fn take_plocks_delayed(&mut self) -> u64 {
+        self.plocks.take_delayed()
+    }
+
     fn set_log_debug(&mut self, log_debug: Switch) {
         self.lanes.set_log_debug(log_debug);
     }

@@ -159,8 +159,7 @@ impl Plocks {
     pub(crate) fn request(&mut self, info: PlockInfo, voice: &Voice<'_>, out: &mut Out<'_>) {
         voice.detail(PlockText::Read(info), out);
         if let Some((number, millis)) = self.read.one_more(out.now.mono) {
-            let (seconds, millis) = (millis / 1000, millis % 1000);
-            voice.detail(format!("plock_read_count {number} time {seconds}.{millis:03} s"), out);
+            voice.detail(PlockText::ReadCount { number, millis }, out);
         }
         let asked = self.results.asked(info, out.now.mono);
         if info.is_close() {

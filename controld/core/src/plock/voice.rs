@@ -57,6 +57,14 @@ pub enum PlockText {
     Read(PlockInfo),
     /// A request has come from the group.
     Received(PlockInfo),
+    /// So many requests have come from the kernel, the last thousand in so many milliseconds. How many of them
+    /// `plock_rate_limit` has delayed, as the C daemon's line ends, is known to whoever reads them.
+    ReadCount {
+        /// In all.
+        number: u64,
+        /// Since the line before.
+        millis: u64,
+    },
 }
 
 impl From<String> for PlockText {
@@ -71,6 +79,10 @@ impl fmt::Display for PlockText {
             Self::Words(words) => f.write_str(words),
             Self::Read(info) => write!(f, "read plock {}", Shown(info)),
             Self::Received(info) => write!(f, "receive plock {}", Shown(info)),
+            Self::ReadCount { number, millis } => {
+                let (seconds, millis) = (millis / 1000, millis % 1000);
+                write!(f, "plock_read_count {number} time {seconds}.{millis:03} s")
+            }
         }
     }
 }

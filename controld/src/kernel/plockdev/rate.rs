@@ -1,6 +1,6 @@
 //! How many requests for POSIX locks are read in a second, and who has to wait for that.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -14,13 +14,15 @@ struct Limit {
     rate: AtomicU32,
     /// Since when the limit was met by request after request, and when the next one may be read.
     holds: Mutex<Option<(Instant, Instant)>>,
+    /// Requests that had to wait, since this was asked last.
+    delayed: AtomicU64,
 }
 
 impl RateLimit {
     /// So many a second.
     #[must_use]
     pub fn new(rate: u32) -> Self {
-        Self(Arc::new(Limit { rate: rate.into(), holds: Mutex::default() }))
+        Self(Arc::new(Limit { rate: rate.into(), ..Limit::default() }))
     }
 
     pub(super) fn get(&self) -> u32 {
@@ -49,6 +51,16 @@ impl RateLimit {
         let mut holds = self.holds();
         let since = holds.map_or(now, |(since, _)| since);
         *holds = Some((since, until));
+    }
+
+    /// A request was read that had to wait.
+    pub(super) fn delayed(&self) {
+        self.0.delayed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many had to wait since this was asked last.
+    pub(super) fn take_delayed(&self) -> u64 {
+        self.0.delayed.swap(0, Ordering::Relaxed)
     }
 
     /// There was none, although it might have been read.

@@ -302,6 +302,11 @@ async fn what_the_limit_holds_back_is_told_with_its_times() {
     assert!(held.lasted >= Duration::from_millis(500), "all the time: {held:?}");
     assert_eq!(reading.next().await, Some(info(3)));
     assert_eq!(results.held_back(), None, "all are read");
+    assert_eq!(
+        (results.take_delayed(), results.take_delayed()),
+        (2, 0),
+        "the third and the fourth"
+    );
     // The bucket has a token again, and nobody wants it.
     tokio::time::advance(Duration::from_secs(9)).await;
     assert_eq!(reading.requests.try_next(), None);
@@ -309,6 +314,7 @@ async fn what_the_limit_holds_back_is_told_with_its_times() {
     reading.ask_for(4..8);
     assert_eq!(reading.next().await, Some(info(4)));
     assert_eq!(reading.next().await, Some(info(5)));
+    assert_eq!(results.take_delayed(), 0, "there was a token for each");
     assert_eq!(reading.requests.try_next(), None);
     assert_eq!(results.held_back().map(|held| held.lasted), Some(Duration::ZERO), "since now");
     reading.limit.set(0);
