@@ -12,7 +12,9 @@ use crate::mutants::Defects;
 use crate::mutants::Mutant;
 use crate::options::Setup;
 use crate::out::Out;
-use crate::plock::{EEXIST, ENOSYS, PlockInfo, PlockResource, Word};
+use crate::plock::{
+    DumpPart, DumpPlace, EEXIST, ENOSYS, PlockFile, PlockInfo, PlockResource, Word,
+};
 use crate::run::Runs;
 use crate::snapshot::Snapshot;
 use crate::types::{GlobalId, Group, Instant, LockspaceName, NodeId, Now};
@@ -144,6 +146,33 @@ impl Core {
     #[must_use]
     pub fn plocks(&self, lockspace: &LockspaceName) -> Option<impl Iterator<Item = PlockResource>> {
         Some(self.lockspaces.get(lockspace)?.plocks.dump(self.now))
+    }
+
+    /// Files of a lockspace with POSIX locks, so many at most, whose numbers are behind that of `last`: in the order of their
+    /// numbers, while [`Core::plocks`] has that of [`PlockFile`]. `None`: no such lockspace.
+    #[must_use]
+    pub fn plock_files(
+        &self,
+        lockspace: &LockspaceName,
+        last: Option<PlockFile>,
+        most: usize,
+    ) -> Option<Vec<PlockFile>> {
+        Some(self.lockspaces.get(lockspace)?.plocks.dump_files(last, most))
+    }
+
+    /// As much of what [`Core::plocks`] has of these files, from `place` on, as can be said by looking at so many files and
+    /// lines, but for the first `skip` lines. `None`: no such lockspace.
+    #[must_use]
+    pub fn plocks_part(
+        &self,
+        lockspace: &LockspaceName,
+        files: &[PlockFile],
+        place: DumpPlace,
+        skip: usize,
+        most: usize,
+    ) -> Option<DumpPart> {
+        let plocks = &self.lockspaces.get(lockspace)?.plocks;
+        Some(plocks.dump_part(self.now, files, place, skip, most))
     }
 
     fn handle(&mut self, event: Event, out: &mut Out<'_>) -> Touched {

@@ -140,10 +140,18 @@ impl Orders {
 
     /// A command with a reply; `None`: the driver is gone or has dropped it.
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
-        let (reply, answered) = oneshot::channel();
-        self.commands.send(command(reply)).await.ok()?;
-        answered.await.ok()
+        ask(&self.commands, command).await
     }
+}
+
+/// A command with a reply; `None`: the driver is gone or has dropped it.
+pub(super) async fn ask<T>(
+    commands: &mpsc::Sender<Command>,
+    command: impl FnOnce(oneshot::Sender<T>) -> Command,
+) -> Option<T> {
+    let (reply, answered) = oneshot::channel();
+    commands.send(command(reply)).await.ok()?;
+    answered.await.ok()
 }
 
 impl Orders {

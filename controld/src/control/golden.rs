@@ -2,7 +2,7 @@
 
 use super::queries::Clocked;
 use super::request::{self, HEADER_BYTES, Order, Query};
-use super::{Published, answer, plocks_text};
+use super::{Published, answer, append_plocks};
 use dlm_core::event::LeaveReason;
 use dlm_core::plock::{Holder, Mode, PlockResource, TransferEntry};
 use dlm_core::snapshot::{
@@ -277,7 +277,9 @@ fn plocks_read_as_those_of_the_c_daemon() {
         pending: Vec::new(),
     };
     let captured = exchanges("locks-plocks_fs").remove(0);
-    assert_eq!(plocks_text([resource], 0).as_bytes(), &captured.answered[HEADER_BYTES..]);
+    let mut text = String::new();
+    append_plocks([resource], &mut text);
+    assert_eq!(text.as_bytes(), &captured.answered[HEADER_BYTES..]);
 }
 
 fn order(file: &str) -> Order {

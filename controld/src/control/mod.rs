@@ -47,6 +47,7 @@ mod golden;
 mod tests;
 
 use dlm_core::event::AgentOutcome;
+use dlm_core::plock::{DumpPart, DumpPlace, PlockFile};
 use dlm_core::snapshot::Snapshot;
 use dlm_core::types::{Instant, LockspaceName, NodeId};
 use dlmcontrol::state::DaemonPhase;
@@ -64,7 +65,7 @@ pub use log_ring::LogRing;
 pub use meters::Meters;
 pub use peer::Access;
 pub use plock_log::PlockLog;
-pub use plocks::plocks_text;
+pub use plocks::{append_plocks, dump_plocks};
 pub use queries::{Sources, clock, serve_queries, start_query_thread};
 pub use request::{fuzz_answers, fuzz_request};
 
@@ -187,14 +188,27 @@ pub enum Command {
         /// The same as is published when it comes.
         reply: oneshot::Sender<Arc<Published>>,
     },
-    /// A query that only the owner of the locks can answer; anybody may ask.
-    DumpPlocks {
+    /// A part of a query that only the owner of the locks can answer, see [`dump_plocks`]; anybody may ask.
+    PlockFiles {
         /// Whose.
         lockspace: LockspaceName,
+        /// Those behind this one.
+        last: Option<PlockFile>,
+        /// Some of them, none if there are no more; `None`: no such lockspace.
+        reply: oneshot::Sender<Option<Vec<PlockFile>>>,
+    },
+    /// Another part of it.
+    PlocksPart {
+        /// Whose.
+        lockspace: LockspaceName,
+        /// All files that are to be shown.
+        files: Arc<[PlockFile]>,
+        /// Where the part begins.
+        place: DumpPlace,
         /// Lines to leave out at the beginning.
         skip: usize,
-        /// [`plocks_text`]; `None`: no such lockspace.
-        reply: oneshot::Sender<Option<String>>,
+        /// `None`: no such lockspace.
+        reply: oneshot::Sender<Option<DumpPart>>,
     },
 }
 

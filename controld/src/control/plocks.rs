@@ -1,32 +1,67 @@
-//! The text of `dlm_tool plocks` (spec/plocks.md section 8).
+//! The text of `dlm_tool plocks` (spec/plocks.md section 8). There may be any number of locks, and the driver, who alone knows
+//! them, does nothing else while it looks at them: it is asked for a few at a time.
 
-use dlm_core::plock::{Mode, PlockResource, TransferEntry};
+use super::Command;
+use super::commands::ask;
+use dlm_core::plock::{DumpPlace, Mode, PlockFile, PlockResource, TransferEntry};
+use dlm_core::types::LockspaceName;
 use dlmcontrol::proto::DUMP_MAX;
 use std::fmt::Write as _;
+use std::sync::Arc;
+use tokio::sync::mpsc;
 
-/// A line for each lock, and for each resource without any, but for the first `skip` lines. Ends behind [`DUMP_MAX`] bytes,
-/// which tells the reply that it is cut: old libraries have no room for more, and the daemon's loop does nothing else
-/// meanwhile.
-#[must_use]
-pub fn plocks_text(resources: impl IntoIterator<Item = PlockResource>, skip: usize) -> String {
-    let mut text = String::new();
-    let mut skip = skip;
-    for resource in resources {
-        let lines = resource.entries.len().saturating_add(resource.pending.len()).max(1);
-        if lines <= skip {
-            skip = skip.saturating_sub(lines);
-            continue;
-        }
-        append(&resource, skip, &mut text);
-        skip = 0;
-        if text.len() > DUMP_MAX {
-            break;
+/// The POSIX locks of a lockspace, but for the first `skip` lines. Ends behind [`DUMP_MAX`] bytes, which tells the reply that
+/// it is cut: old libraries have no room for more. `Some(None)`: no such lockspace. `None`: the driver is gone.
+pub async fn dump_plocks(
+    commands: &mpsc::Sender<Command>,
+    lockspace: &LockspaceName,
+    skip: usize,
+) -> Option<Option<String>> {
+    let Some(files) = files(commands, lockspace).await? else { return Some(None) };
+    let (mut text, mut skip, mut place) = (String::new(), skip, DumpPlace::default());
+    loop {
+        let (lockspace, files) = (lockspace.clone(), Arc::clone(&files));
+        let part =
+            ask(commands, |reply| Command::PlocksPart { lockspace, files, place, skip, reply });
+        let Some(part) = part.await? else { return Some(None) };
+        append_plocks(part.resources, &mut text);
+        skip = skip.saturating_sub(part.skipped);
+        match part.next {
+            Some(next) if text.len() <= DUMP_MAX => place = next,
+            Some(_) | None => return Some(Some(text)),
         }
     }
-    text
 }
 
-fn append(resource: &PlockResource, skip: usize, text: &mut String) {
+/// All files, oldest first.
+async fn files(
+    commands: &mpsc::Sender<Command>,
+    lockspace: &LockspaceName,
+) -> Option<Option<Arc<[PlockFile]>>> {
+    let mut all: Vec<PlockFile> = Vec::new();
+    loop {
+        let (lockspace, last) = (lockspace.clone(), all.last().copied());
+        match ask(commands, |reply| Command::PlockFiles { lockspace, last, reply }).await? {
+            None => return Some(None),
+            Some(some) if some.is_empty() => break,
+            Some(some) => all.extend(some),
+        }
+    }
+    all.sort_unstable();
+    Some(Some(all.into()))
+}
+
+/// A line for each lock, and for each resource without any, until there are more than [`DUMP_MAX`] bytes.
+pub fn append_plocks(resources: impl IntoIterator<Item = PlockResource>, text: &mut String) {
+    for resource in resources {
+        append(&resource, text);
+        if text.len() > DUMP_MAX {
+            return;
+        }
+    }
+}
+
+fn append(resource: &PlockResource, text: &mut String) {
     let PlockResource { number, owner, unused_millis, entries, pending } = resource;
     if entries.is_empty() && pending.is_empty() {
         // Writing to a String cannot fail.
@@ -35,7 +70,7 @@ fn append(resource: &PlockResource, skip: usize, text: &mut String) {
     let granted_and_waiting =
         entries.iter().map(|entry| (entry, if entry.waiter { " WAITING" } else { "" }));
     let pending = pending.iter().map(|entry| (entry, " PENDING"));
-    for (entry, state) in granted_and_waiting.chain(pending).skip(skip) {
+    for (entry, state) in granted_and_waiting.chain(pending) {
         let TransferEntry { start, end, holder, pid, mode, .. } = entry;
         let mode = match mode {
             Mode::Read => "RD",
@@ -59,6 +94,12 @@ mod tests {
     use dlm_core::plock::Holder;
     use dlm_core::types::NodeId;
 
+    fn text(resources: impl IntoIterator<Item = PlockResource>) -> String {
+        let mut text = String::new();
+        append_plocks(resources, &mut text);
+        text
+    }
+
     fn entry(start: u64, mode: Mode, waiter: bool) -> TransferEntry {
         let holder = Holder { node: NodeId::new(2).unwrap(), owner: 0xff11_0000_049c_0580 };
         TransferEntry { start, end: start + 9, holder, pid: 315, mode, waiter }
@@ -77,7 +118,7 @@ mod tests {
         };
         let nobody = PlockResource { owner: 0, ..resource(u64::MAX, Vec::new()) };
         assert_eq!(
-            plocks_text([first, nobody], 0),
+            text([first, nobody]),
             "79937 WR 20-29 nodeid 2 pid 315 owner ff110000049c0580 rown -1\n\
              79937 RD 0-9 nodeid 2 pid 315 owner ff110000049c0580 rown -1 WAITING\n\
              79937 WR 5-14 nodeid 2 pid 315 owner ff110000049c0580 rown -1 PENDING\n\
@@ -89,27 +130,9 @@ mod tests {
     fn a_text_ends_soon_behind_what_fits() {
         let many = vec![entry(0, Mode::Read, false); 20_000];
         let few = |number| resource(number, vec![entry(0, Mode::Read, false)]);
-        for text in
-            [plocks_text([resource(1, many), few(2)], 0), plocks_text((0..20_000).map(few), 0)]
-        {
+        for text in [text([resource(1, many), few(2)]), text((0..20_000).map(few))] {
             assert!((DUMP_MAX..DUMP_MAX + 200).contains(&text.len()), "{}", text.len());
             assert!(text.ends_with('\n'));
-        }
-    }
-
-    #[test]
-    fn parts_from_any_line_on_make_the_whole() {
-        let entry = |start| entry(start, Mode::Read, false);
-        let all = || {
-            let waits = PlockResource { pending: vec![entry(7)], ..resource(3, vec![entry(8)]) };
-            [resource(1, vec![entry(1), entry(2), entry(3)]), resource(2, Vec::new()), waits]
-        };
-        let whole = plocks_text(all(), 0);
-        let lines: Vec<&str> = whole.split_inclusive('\n').collect();
-        assert_eq!(lines.len(), 6);
-        for skip in 0..8 {
-            let rest = lines.get(skip..).unwrap_or_default().concat();
-            assert_eq!(plocks_text(all(), skip), rest, "{skip}");
         }
     }
 }

@@ -4,13 +4,14 @@
 //! does not answer in time (it never blocks) leaves them with the state that it published last, and the document says how old
 //! that is.
 
+use super::commands::ask;
 use super::complaints::Complaints;
 use super::listener::{self, Rooms, Served};
 use super::peer::{Access, Peer, Trust};
 use super::request::{self, EchoedName, HEADER_BYTES, Query};
 use super::{
     Command, ControlError, DaemonPhase, History, LogRing, Meters, PlockLog, Published, answer,
-    process, state,
+    dump_plocks, process, state,
 };
 use dlm_core::types::{Instant as Moment, LockspaceName};
 use dlmcontrol::proto;
@@ -23,7 +24,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Mutex, Semaphore, SemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit, mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 
 /// How long a client may take to send its request, and then again to take its answer.
@@ -58,7 +59,7 @@ pub struct Sources {
     pub debug_log: LogRing,
     /// The ring behind `dlm_tool log_plock`.
     pub plock_log: PlockLog,
-    /// Takes [`Command::State`] and [`Command::DumpPlocks`].
+    /// Takes [`Command::State`], and what [`dump_plocks`] asks for.
     pub commands: mpsc::Sender<Command>,
     /// Recoveries of the last hours.
     pub history: History,
@@ -114,8 +115,8 @@ pub async fn serve_queries(listener: UnixListener, sources: Sources) {
     // Everybody may ask; root is counted apart so that nobody else can keep it out.
     let access = Access::root_only();
     let texts = Arc::new(Semaphore::new(TEXTS_MAX));
-    let (newest, complaints) = (Arc::default(), Complaints::default());
-    let queries = Queries { sources: Arc::new(sources), texts, newest, complaints };
+    let (newest, dumping, complaints) = (Arc::default(), Arc::default(), Complaints::default());
+    let queries = Queries { sources: Arc::new(sources), texts, newest, dumping, complaints };
     let rooms = Rooms::queries(queries.sources.meters.clients());
     listener::serve(listener, access, rooms, queries).await;
 }
@@ -125,6 +126,8 @@ struct Queries {
     sources: Arc<Sources>,
     texts: Arc<Semaphore>,
     newest: Arc<Mutex<Newest>>,
+    /// Held by whoever shows POSIX locks: however many ask for them, the driver makes one part at a time.
+    dumping: Arc<Mutex<()>>,
     complaints: Complaints,
 }
 
@@ -197,13 +200,9 @@ impl Queries {
     }
 
     async fn ask(&self) -> Option<Arc<Published>> {
-        let (reply, answered) = oneshot::channel();
         let asked = Instant::now();
-        let ask = async {
-            self.sources.commands.send(Command::State { reply }).await.ok()?;
-            answered.await.ok()
-        };
-        let answer = timeout(STATE_MAX, ask).await.ok().flatten();
+        let answer = ask(&self.sources.commands, |reply| Command::State { reply });
+        let answer = timeout(STATE_MAX, answer).await.ok().flatten();
         let took = u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.sources.meters.answered(Moment::default(), Moment::from_nanos(took));
         answer
@@ -225,9 +224,7 @@ impl Queries {
             // C answers both with the number of the first.
             Query::DumpDebug => Some(log(&sources.debug_log.text())),
             Query::DumpLogPlock => Some(log(&sources.plock_log.text())),
-            Query::DumpPlocks { command, name, skip } => {
-                plocks(*command, name, *skip, sources).await
-            }
+            Query::DumpPlocks { command, name, skip } => self.plocks(*command, name, *skip).await,
             Query::History => {
                 let history = sources.history.document((sources.clock)());
                 answer::document(proto::Command::History, &history)
@@ -253,6 +250,27 @@ impl Queries {
                 answer::state(query, &Clocked { published: &published, monotime })
             }
         }
+    }
+}
+
+impl Queries {
+    /// Asks the driver, which is alone to know. A driver that does not answer in time leaves the query unanswered; all other
+    /// queries go on.
+    async fn plocks(
+        &self,
+        command: proto::Command,
+        name: &EchoedName,
+        skip: usize,
+    ) -> Option<Vec<u8>> {
+        let Some(lockspace) = LockspaceName::new(name.bytes()) else {
+            return Some(answer::plocks(command, name, None));
+        };
+        let dump = async {
+            let _alone = self.dumping.lock().await;
+            dump_plocks(&self.sources.commands, &lockspace, skip).await
+        };
+        let text = timeout(CLIENT_MAX, dump).await.ok().flatten()?;
+        Some(answer::plocks(command, name, text.as_deref()))
     }
 }
 
@@ -298,24 +316,4 @@ impl Queries {
 
 fn log(text: &[u8]) -> Vec<u8> {
     answer::dump(proto::Command::DumpDebug, text)
-}
-
-/// Asks the driver, which is alone to know. A driver that does not answer in time leaves the query unanswered; all other
-/// queries go on.
-async fn plocks(
-    command: proto::Command,
-    name: &EchoedName,
-    skip: usize,
-    sources: &Sources,
-) -> Option<Vec<u8>> {
-    let Some(lockspace) = LockspaceName::new(name.bytes()) else {
-        return Some(answer::plocks(command, name, None));
-    };
-    let (reply, answered) = oneshot::channel();
-    let ask = async {
-        sources.commands.send(Command::DumpPlocks { lockspace, skip, reply }).await.ok()?;
-        answered.await.ok()
-    };
-    let text = timeout(CLIENT_MAX, ask).await.ok().flatten()?;
-    Some(answer::plocks(command, name, text.as_deref()))
 }

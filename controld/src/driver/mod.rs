@@ -18,7 +18,7 @@ pub use recorder::{FlightRecorder, Writing};
 
 use crate::cluster::Cluster;
 use crate::config::{Config, Key, Outcome};
-use crate::control::{Command, History, Meters, Published, plocks_text};
+use crate::control::{Command, History, Meters, Published};
 use crate::kernel::Kernel;
 use crate::logging::Logger;
 use crate::wire;
@@ -38,6 +38,9 @@ use tokio::sync::watch;
 
 /// Events that are handled before the loop looks at its end; besides, as many requests for POSIX locks.
 const BATCH: usize = 64;
+
+/// POSIX locks, or files that have some, that are looked at for one part of what shows them: some tens of microseconds.
+const LOOKS: usize = 512;
 
 /// How the daemon ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -291,9 +294,11 @@ impl Driver {
             Command::RunCheck { uuid, flags, reply } => {
                 let _ = reply.send(self.run_check(&uuid, flags));
             }
-            Command::DumpPlocks { lockspace, skip, reply } => {
-                let locks = self.core.plocks(&lockspace);
-                let _ = reply.send(locks.map(|locks| plocks_text(locks, skip)));
+            Command::PlockFiles { lockspace, last, reply } => {
+                let _ = reply.send(self.core.plock_files(&lockspace, last, LOOKS));
+            }
+            Command::PlocksPart { lockspace, files, place, skip, reply } => {
+                let _ = reply.send(self.core.plocks_part(&lockspace, &files, place, skip, LOOKS));
             }
         }
     }
@@ -362,7 +367,7 @@ const fn is_word(effect: &Effect) -> bool {
 }
 
 /// Nothing that queries show changes by this event, unless its effects say so: single POSIX locks are asked for when they are
-/// wanted ([`Command::DumpPlocks`]).
+/// wanted ([`Command::PlocksPart`]).
 const fn concerns_plocks_alone(event: &Event) -> bool {
     match event {
         Event::PlockRequest(_) => true,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::cluster::Backlog;
 use crate::config::Invocation;
-use crate::control::{Beside, BesideWait, LogRing};
+use crate::control::{Beside, BesideWait, LogRing, append_plocks, dump_plocks};
 use crate::feed::Feed;
 use crate::kernel::plockdev::{self, RECORD_SIZE, RateLimit, Requests, Results};
 use crate::kernel::{HeldBack, LogSink};
@@ -433,6 +433,38 @@ fn a_step_that_is_over_is_told_from_one_of_which_the_daemon_dies() {
     driver.step(Event::Deadline);
     recorder.begin(clock::now(), &Event::Terminate, &driver.core);
     assert_eq!(replayed(&recorder).0, [Verdict::Same, Verdict::Same, Verdict::Unknown]);
+}
+
+#[test]
+fn locks_are_shown_some_at_a_time() {
+    const LOCKS: usize = 5 * LOOKS + 7;
+    let core = with_a_plock_device(FlightRecorder::default(), |kernel, id| {
+        for number in (1..).take(LOCKS) {
+            ask(&kernel, &lock(id, number, Op::Lock));
+            assert_eq!(answer(&kernel), (number, 0));
+        }
+    });
+    let name = LockspaceName::new(b"fs").expect("a name");
+    let mut whole = String::new();
+    append_plocks(core.plocks(&name).into_iter().flatten(), &mut whole);
+    assert_eq!(whole.lines().count(), LOCKS);
+    let mut driver = driver(Box::new(Silent), Box::new(Silent), FlightRecorder::default());
+    driver.core = core;
+    let (commands, mut asked) = mpsc::channel(1);
+    let dump = async move { dump_plocks(&commands, &name, 0).await };
+    let serve = async {
+        let mut parts = 0;
+        while let Some(command) = asked.recv().await {
+            driver.command(command);
+            parts += 1;
+        }
+        parts
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let (text, parts) = runtime.block_on(async { tokio::join!(dump, serve) });
+    assert!(text == Some(Some(whole)), "another text");
+    // First the files, to the end, then their locks.
+    assert_eq!(parts, 7 + 6);
 }
 
 /// What the daemon adds to a request, the device's reader and both channels included; corosync and the kernel's own work

@@ -38,7 +38,8 @@ pub fn fuzz_core(bytes: &[u8]) {
     let run = played(bytes, None);
     let (snapshot, taken) = (run.core.snapshot(), run.now().mono);
     for lockspace in &snapshot.lockspaces {
-        let text = run.core.plocks(&lockspace.name).map(|locks| control::plocks_text(locks, 0));
+        let mut text = String::new();
+        control::append_plocks(run.core.plocks(&lockspace.name).into_iter().flatten(), &mut text);
         std::hint::black_box(text);
     }
     control::fuzz_answers(snapshot, taken);

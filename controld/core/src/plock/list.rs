@@ -152,6 +152,14 @@ impl<T, E> List<T, E> {
         short.iter().map(|(_, entry)| entry).chain(long)
     }
 
+    /// From this number on, with their numbers.
+    pub(super) fn tail(&self, first: u64) -> impl Iterator<Item = (u64, &Entry<T>)> {
+        let (short, long) = self.parts();
+        let short = short.iter().map(|(seq, entry)| (*seq, entry));
+        let long = long.into_iter().flat_map(move |long| long.entries.range(first..));
+        short.filter(move |(seq, _)| *seq >= first).chain(long.map(|(seq, entry)| (*seq, entry)))
+    }
+
     /// The one that there is; the other is empty.
     fn parts(&self) -> (&[Numbered<T>], Option<&Long<T, E>>) {
         match &self.members {
@@ -177,16 +185,6 @@ impl<T: Member + Copy, E: Ends> List<T, E> {
             Members::Long(long) => long.entries.get(&seq),
         };
         entry.map(|entry| entry.item)
-    }
-
-    /// The first member from a number on, with its number.
-    pub(super) fn first_from(&self, seq: u64) -> Option<(u64, T)> {
-        let (short, long) = self.parts();
-        let found = short.iter().find(|(of, _)| seq <= *of).map(|(of, entry)| (*of, entry.item));
-        found.or_else(|| {
-            let (of, entry) = long?.entries.range(seq..).next()?;
-            Some((*of, entry.item))
-        })
     }
 
     /// Appends.

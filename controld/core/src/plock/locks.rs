@@ -28,8 +28,9 @@ impl Locks {
         self.list.iter()
     }
 
-    pub(super) fn first_from(&self, seq: u64) -> Option<(u64, Lock)> {
-        self.list.first_from(seq)
+    /// From this number on, with their numbers.
+    pub(super) fn tail(&self, first: u64) -> impl Iterator<Item = (u64, &Entry<Lock>)> {
+        self.list.tail(first)
     }
 
     /// Appends without any check.

@@ -40,7 +40,7 @@ mod voice;
 
 pub(crate) use agreement::{Word, agreed, before_start};
 pub(crate) use contents::{Contents, ContentsOf};
-pub use dump::PlockResource;
+pub use dump::{DumpPart, DumpPlace, PlockFile, PlockResource};
 pub(crate) use errno::{EEXIST, ENOSYS};
 pub use meters::{PLOCK_BOUNDS, PlockMeters, PlockTimes};
 pub(crate) use space::{Plocks, Said, Service};

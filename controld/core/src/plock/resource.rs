@@ -175,7 +175,7 @@ impl Resource {
 
     /// Drops the locks and waiters of a node that is gone; how many there were. The waiters are not run.
     pub fn purge(&mut self, node: NodeId) -> usize {
-        let before = self.locks.len().saturating_add(self.waiters.len());
+        let before = self.len();
         let waiters: Vec<u64> = self.waiters.of_node(node).collect();
         for seq in waiters {
             self.waiters.remove(seq);
@@ -187,7 +187,7 @@ impl Resource {
             }
         });
         self.forget_freed();
-        before.saturating_sub(self.locks.len()).saturating_sub(self.waiters.len())
+        before.saturating_sub(self.len())
     }
 
     /// A lock of a SYNC message or a state transfer: appended without any check but that of its range. Whether it was.
@@ -234,13 +234,13 @@ impl Resource {
 
     /// What comes next, the locks in their order before the waiters in theirs; the cursor goes behind it.
     pub(super) fn next_part(&self, cursor: &mut Cursor) -> Option<Part> {
-        if let Some((seq, lock)) = self.locks.first_from(cursor.lock) {
+        if let Some((seq, lock)) = self.locks_from(cursor.lock).next() {
             cursor.lock = seq.saturating_add(1);
-            return Some(Part::Lock(lock));
+            return Some(Part::Lock(*lock));
         }
-        let (seq, waiter) = self.waiters.first_from(cursor.waiter)?;
+        let (seq, waiter) = self.waiters_from(cursor.waiter).next()?;
         cursor.waiter = seq.saturating_add(1);
-        Some(Part::Waiter(waiter))
+        Some(Part::Waiter(*waiter))
     }
 
     /// The cursor behind so many of them.
@@ -250,6 +250,21 @@ impl Resource {
             self.next_part(&mut cursor);
         }
         cursor
+    }
+
+    /// The locks in list order, from this number on; a lock keeps its number.
+    pub(super) fn locks_from(&self, first: u64) -> impl Iterator<Item = (u64, &Lock)> {
+        self.locks.tail(first).map(|(seq, lock)| (seq, &lock.item))
+    }
+
+    /// The waiters, longest waiting first, from this number on; a waiter keeps its number.
+    pub(super) fn waiters_from(&self, first: u64) -> impl Iterator<Item = (u64, &PlockInfo)> {
+        self.waiters.tail(first).map(|(seq, waiter)| (seq, &waiter.item))
+    }
+
+    /// Locks and waiters.
+    pub(super) fn len(&self) -> usize {
+        self.locks.len().saturating_add(self.waiters.len())
     }
 
     /// Somebody has a lock here, or waits for one.

@@ -8,6 +8,7 @@ use crate::plock::results::Asked;
 use crate::types::{Instant, NodeId};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use core::ops::Bound;
 use serde::{Deserialize, Serialize};
 
 /// Who answers requests for a resource (spec/plocks.md section 5).
@@ -70,6 +71,12 @@ impl Entry {
         self.pending.insert(place, asked);
     }
 
+    /// Own requests that wait, from the one with this serial on, with their serials.
+    pub(super) fn pending_from(&self, first: u64) -> impl Iterator<Item = (u64, &PlockInfo)> {
+        let place = self.pending.partition_point(|asked| asked.serial < first);
+        self.pending.range(place..).map(|asked| (asked.serial, &asked.info))
+    }
+
     /// Grant what can be granted now: to whom, and whether nobody has or wants a lock here any more, which was not noted yet.
     pub(super) fn run_waiters(&mut self, number: u64, index: &mut Index) -> (Vec<PlockInfo>, bool) {
         let mut granted = Vec::new();
@@ -118,6 +125,17 @@ impl Resources {
 
     pub(super) fn contains(&self, number: u64) -> bool {
         self.entries.contains_key(&number)
+    }
+
+    /// A resource, to be looked at.
+    pub(super) fn get(&self, number: u64) -> Option<&Entry> {
+        self.entries.get(&number)
+    }
+
+    /// Those with numbers behind this one, in the order of their numbers.
+    pub(super) fn behind(&self, number: Option<u64>) -> impl Iterator<Item = (u64, &Entry)> {
+        let first = number.map_or(Bound::Unbounded, Bound::Excluded);
+        self.entries.range((first, Bound::Unbounded)).map(|(number, entry)| (*number, entry))
     }
 
     /// A resource; to look at it is no use of it.

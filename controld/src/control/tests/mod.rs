@@ -13,6 +13,7 @@ use super::request::{EchoedName, Query};
 use super::*;
 use dlm_core::event::AgentOutcome;
 use dlm_core::message::{RunCounts, RunRequest};
+use dlm_core::plock::{Holder, Mode, PlockResource, TransferEntry};
 use dlm_core::run::RunUuid;
 use dlm_core::snapshot::{Lockspace, Run, Wait};
 use dlm_core::waiting::{FenceWait, LaneState, LaneWait, Subject, Waited, Waiting, WriteKind};
@@ -40,19 +41,40 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 /// Far less than the time limits of the daemon, far more than a loaded machine needs.
 const PROMPT: Duration = Duration::from_secs(7);
 
-/// Lines of [`many_plocks`].
-const MANY_PLOCKS: usize = 200_000;
+/// POSIX locks of lockspace `many`, all of one file.
+const MANY_PLOCKS: u64 = 200_000;
 
-/// More than goes into an answer, as the driver gives it.
-fn many_plocks(skip: usize) -> String {
-    let mut text = String::new();
-    for number in skip..MANY_PLOCKS {
-        text.push_str(&format!("79937 WR {number}-{number}\n"));
-        if text.len() > proto::DUMP_MAX {
-            break;
-        }
-    }
-    text
+/// Of all of them so many at once, as the driver gives some: more than goes into an answer.
+const PART: usize = 40_000;
+
+/// What the driver gives.
+fn plocks_part(lockspace: &LockspaceName, skip: usize) -> Option<DumpPart> {
+    let locks = match lockspace.as_bytes() {
+        b"fs" => 1,
+        b"many" => MANY_PLOCKS,
+        _ => return None,
+    };
+    let entry = |start| TransferEntry {
+        start,
+        end: start + 9,
+        holder: Holder { node: id(1), owner: 0xff },
+        pid: 7,
+        mode: Mode::Write,
+        waiter: false,
+    };
+    let skipped = skip.min(usize::try_from(locks).unwrap());
+    let entries = (0..locks).skip(skipped).take(PART).map(entry).collect();
+    let (owner, unused_millis, pending) = (0, 0, Vec::new());
+    let resource = PlockResource { number: FILE.number, owner, unused_millis, entries, pending };
+    Some(DumpPart { resources: vec![resource], skipped, next: None })
+}
+
+/// The only one with locks.
+const FILE: PlockFile = PlockFile { created: 1, number: 79937 };
+
+/// The line of a lock of it.
+fn plock_line(start: u64) -> String {
+    format!("79937 WR {start}-{} nodeid 1 pid 7 owner ff rown 0\n", start + 9)
 }
 
 /// A daemon without driver: the test is the driver.
@@ -140,13 +162,14 @@ impl Daemon {
                         reply.send((uuid == "known").then_some(2).ok_or(RunRefused)).unwrap();
                         continue;
                     }
-                    Command::DumpPlocks { lockspace, skip, reply } => {
-                        let text = match lockspace.as_bytes() {
-                            b"fs" => Some("79937 WR 0-9\n".to_owned()),
-                            b"many" => Some(many_plocks(skip)),
-                            _ => None,
-                        };
-                        reply.send(text).unwrap();
+                    Command::PlockFiles { lockspace, last, reply } => {
+                        let file = last.is_none().then_some(FILE);
+                        let files = plocks_part(&lockspace, 0).map(|_| Vec::from_iter(file));
+                        reply.send(files).unwrap();
+                        continue;
+                    }
+                    Command::PlocksPart { lockspace, skip, reply, .. } => {
+                        reply.send(plocks_part(&lockspace, skip)).unwrap();
                         continue;
                     }
                     other => other,
