@@ -25,6 +25,24 @@ impl Plan {
         }
     }
 
+    /// One more scene, of another draw, so that those who tell of a seed go on telling of the same.
+    pub(crate) fn aim_again(&mut self, random: &mut Random) {
+        let node = self.any(random);
+        let other = self.any(random);
+        if random.between(0, 3) == 0 {
+            self.draw_unheard(node, other, random);
+        }
+    }
+
+    /// A victim whose agent hangs comes back and dies before it is heard. One of the others sees both at once, and later.
+    fn draw_unheard(&mut self, node: u32, other: u32, random: &mut Random) {
+        self.add(Fault::AgentHangs(node), 0);
+        self.add(Fault::Crash(node), random.between(5_000, 20_000));
+        self.add(Fault::Hang(other, random.between(10_000, 60_000)), 0);
+        self.add(Fault::Boot(node), 0);
+        self.add(Fault::DiesUnheard(node), random.between(0, 60_000));
+    }
+
     fn wait(&mut self, random: &mut Random, millis: u64) {
         if let Some(last) = self.steps.last_mut() {
             last.pause = random.between(0, millis);

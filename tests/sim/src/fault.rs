@@ -7,6 +7,9 @@ use testbed::power::Behaviour;
 /// How long the sender of POSIX locks is awaited, milliseconds.
 const SENDER_AWAITED: u64 = 120_000;
 
+/// How long a daemon that starts is awaited, milliseconds.
+const COMER_AWAITED: u64 = 60_000;
+
 /// Something done to the cluster from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -43,6 +46,8 @@ pub enum Fault {
     /// As soon as the first lockspace's POSIX locks are sent to somebody, and so many milliseconds more have passed, their sender
     /// loses power.
     SenderDies(u64),
+    /// As soon as this node's daemon has come to the others, and before it is heard, it loses power.
+    DiesUnheard(u32),
     /// Somebody wants to shut corosync down.
     ShutCorosync(u32),
     /// The next agent for this victim reports success, and does nothing.
@@ -93,6 +98,12 @@ impl fmt::Display for Fault {
             Self::AgentMissing(node) => write!(f, "agents for node {node} cannot be started"),
             Self::SenderDies(millis) => {
                 write!(f, "{millis} ms after POSIX locks are sent, their sender loses power")
+            }
+            Self::DiesUnheard(node) => {
+                write!(
+                    f,
+                    "node {node} loses power when its daemon has come, and before it is heard"
+                )
             }
             Self::ShutCorosync(node) => write!(f, "corosync of node {node} is to be shut down"),
             Self::AgentLies(node) => write!(f, "the next fence agent for node {node} lies"),
@@ -151,6 +162,10 @@ impl Fault {
                     world.run_millis(*millis);
                     world.crash(node);
                 }
+            }
+            Self::DiesUnheard(node) => {
+                world.await_millis(|world| world.is_unheard(*node), COMER_AWAITED);
+                world.crash(*node);
             }
             Self::ShutCorosync(node) => world.shut_corosync(*node),
             Self::AgentLies(node) => world.order_fencing(*node, Behaviour::Lies),

@@ -16,6 +16,8 @@ const C_SALT: u64 = 0x0c0c_0c0c_0c0c_0c0c;
 const RARE_SALT: u64 = 0x5241_5245_5241_5245;
 /// The same for faults that are aimed.
 const AIM_SALT: u64 = 0xa1a1_a1a1_a1a1_a1a1;
+/// The same for one more scene of those.
+const AIM_AGAIN_SALT: u64 = 0x4147_4149_4e41_474e;
 /// The same for gfs2 that withdraws, and for what is left to be recovered.
 const WITHDRAW_SALT: u64 = 0x5749_5448_4452_4157;
 /// Requests for POSIX locks between two faults, at most.
@@ -150,6 +152,7 @@ impl Plan {
         }
         if shape.aimed {
             plan.aim(&mut Random::new(seed ^ AIM_SALT));
+            plan.aim_again(&mut Random::new(seed ^ AIM_AGAIN_SALT));
         }
         let mut random = Random::new(seed ^ LOCK_SALT);
         let locks = random.one_in(2);

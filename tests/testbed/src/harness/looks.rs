@@ -102,6 +102,16 @@ impl World {
         members.filter(has).min().map(NodeId::get)
     }
 
+    /// Somebody has seen this node's daemon come, and has not heard a word of it.
+    #[must_use]
+    pub fn is_unheard(&self, number: u32) -> bool {
+        let id = super::node(number);
+        let daemons = self.nodes.values().filter_map(|host| host.daemon.as_ref());
+        daemons
+            .flat_map(|daemon| daemon.brain.snapshot().nodes)
+            .any(|node| node.node == id && node.member && !node.clean && !node.merged)
+    }
+
     /// Promise 6 for a settled world: what keeps each lockspace that is wanted on a node with a daemon and quorum
     /// from running there with exactly the members it should have.
     #[must_use]
