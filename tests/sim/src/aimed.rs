@@ -6,6 +6,8 @@ use testbed::random::Random;
 
 /// Scenes of a plan.
 const SCENES: u64 = 4;
+/// The lockspace that one node alone runs.
+const APART: u32 = 9;
 
 impl Plan {
     /// Scenes instead of any faults, with a few of those in between.
@@ -29,8 +31,10 @@ impl Plan {
     pub(crate) fn aim_again(&mut self, random: &mut Random) {
         let node = self.any(random);
         let other = self.any(random);
-        if random.between(0, 3) == 0 {
-            self.draw_unheard(node, other, random);
+        match random.between(0, 3) {
+            0 => self.draw_unheard(node, other, random),
+            1 if node != other => self.draw_apart(node, other, random),
+            _ => {}
         }
     }
 
@@ -41,6 +45,25 @@ impl Plan {
         self.add(Fault::Hang(other, random.between(10_000, 60_000)), 0);
         self.add(Fault::Boot(node), 0);
         self.add(Fault::DiesUnheard(node), random.between(0, 60_000));
+    }
+
+    /// A node that has no state is cut off, and misses that another one, of whom it knows nothing any more, comes back to the others
+    /// and runs a lockspace of its own. That one is cut off in turn, while the first meets the others and wants the same lockspace.
+    fn draw_apart(&mut self, node: u32, other: u32, random: &mut Random) {
+        let name = lockspace_name(APART);
+        (1..=self.nodes).for_each(|any| self.add(Fault::Boot(any), 0));
+        self.add(Fault::Heal, random.between(40_000, 80_000));
+        self.add(Fault::Crash(node), random.between(20_000, 40_000));
+        self.add(Fault::Reset(other), random.between(15_000, 40_000));
+        self.add(Fault::AgentHangs(other), 0);
+        self.add(Fault::Cut(vec![other]), random.between(3_000, 8_000));
+        self.add(Fault::Boot(node), random.between(10_000, 40_000));
+        self.add(Fault::Join(node, name.clone()), random.between(5_000, 20_000));
+        self.add(Fault::Join(other, name), random.between(0, 3_000));
+        self.add(Fault::AgentFails(node), 0);
+        self.add(Fault::AgentFails(node), 0);
+        self.add(Fault::Cut(vec![node]), random.between(5_000, 20_000));
+        self.add(Fault::Heal, random.between(0, 10_000));
     }
 
     fn wait(&mut self, random: &mut Random, millis: u64) {
