@@ -64,8 +64,8 @@ sim: ## random faults on simulated clusters: SEEDS=10000 NODES=1..128 LOCKSPACES
 	@$(CARGO) build --quiet --release --locked -p dlm-sim $(if $(C_PEERS),--features mutants)
 	@$(RELEASE)/dlm-sim $(if $(SEED),replay '$(SEED)' $(if $(KEEP),--keep '$(KEEP)'),storms $(sim_storms)) $(sim_fixed)
 
-mutants: ## deliberate defects of the core: the simulator has to find each of them
-	@$(CARGO) run --quiet --release --locked -p dlm-sim --features mutants -- mutants
+mutants: ## deliberate defects of the core: the simulator has to find each of them; MUTANT=trust-own-part hunts one
+	@$(CARGO) run --quiet --release --locked -p dlm-sim --features mutants -- mutants $(if $(MUTANT),--only '$(MUTANT)')
 
 scale: ## what a death and a join cost on 3 to 128 nodes with 1 to 1000 lockspaces, as a table with its growth
 	@$(CARGO) run --quiet --release --locked -p dlm-sim -- scale

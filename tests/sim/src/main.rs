@@ -2,6 +2,8 @@
 
 use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
+#[cfg(feature = "mutants")]
+use dlm_core::mutants::Mutant;
 use dlm_sim::campaign::{Campaign, Tally, brains, command, name_seed_in_panics, tell_failure};
 use dlm_sim::plan::{Plan, Shape};
 use dlm_sim::rate::recoveries_a_second;
@@ -36,6 +38,9 @@ enum What {
     /// Run cores with deliberate defects: each must break a promise
     #[cfg(feature = "mutants")]
     Mutants {
+        /// This one alone, by its name in the list
+        #[arg(long, value_parser = mutant)]
+        only: Option<Mutant>,
         /// Seeds for each, at most
         #[arg(long, default_value_t = 5000)]
         seeds: u64,
@@ -136,7 +141,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match Command::parse().what {
         What::Storms(options) => storms(&options),
         #[cfg(feature = "mutants")]
-        What::Mutants { seeds, first } => mutants(seeds, first),
+        What::Mutants { only, seeds, first } => mutants(only, seeds, first),
         What::Replay(options) => replay(&options),
         What::Rate { least } => rate(least),
         What::Scale { nodes, lockspaces } => scale(&nodes, &lockspaces),
@@ -167,11 +172,17 @@ fn storms(options: &Storms) -> anyhow::Result<ExitCode> {
 }
 
 #[cfg(feature = "mutants")]
-fn mutants(seeds: u64, first: u64) -> anyhow::Result<ExitCode> {
+fn mutant(name: &str) -> Result<Mutant, String> {
+    let found = Mutant::ALL.iter().find(|mutant| mutant.name() == name);
+    found.copied().ok_or_else(|| "no such mutant; without --only all are listed".to_owned())
+}
+
+#[cfg(feature = "mutants")]
+fn mutants(only: Option<Mutant>, seeds: u64, first: u64) -> anyhow::Result<ExitCode> {
     let begin = Instant::now();
     let jobs = std::thread::available_parallelism()?.get();
-    let hunts = dlm_sim::mutants::hunt(first, seeds, jobs);
-    let known = dlm_core::mutants::Mutant::ALL.len();
+    let wanted = only.as_ref().map_or(Mutant::ALL, std::slice::from_ref);
+    let hunts = dlm_sim::mutants::hunt(wanted, first, seeds, jobs);
     println!("{:28} {:>5} {:>6} {:5}  what it broke", "mutant", "item", "seeds", "");
     for hunt in &hunts {
         let what = hunt.broken.as_deref().unwrap_or("SURVIVED");
@@ -181,8 +192,9 @@ fn mutants(seeds: u64, first: u64) -> anyhow::Result<ExitCode> {
         println!("{name:28} {items:>5} {seeds:6} {aimed:5}  {what}");
     }
     let caught = hunts.iter().filter(|hunt| hunt.broken.is_some()).count();
-    println!("{caught} of {known} caught in {:.1} s", begin.elapsed().as_secs_f64());
-    Ok(if caught == known { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let wanted = wanted.len();
+    println!("{caught} of {wanted} caught in {:.1} s", begin.elapsed().as_secs_f64());
+    Ok(if caught == wanted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn sum(tally: &Tally, elapsed: Duration) -> String {

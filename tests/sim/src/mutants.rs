@@ -24,15 +24,15 @@ pub struct Hunt {
     pub broken: Option<String>,
 }
 
-/// Run each mutant on `seeds` seeds at most, from `first` on, on `jobs` threads.
+/// Run each of `mutants` on `seeds` seeds at most, from `first` on, on `jobs` threads.
 #[must_use]
-pub fn hunt(first: u64, seeds: u64, jobs: usize) -> Vec<Hunt> {
+pub fn hunt(mutants: &[Mutant], first: u64, seeds: u64, jobs: usize) -> Vec<Hunt> {
     let next = AtomicUsize::new(0);
     let found = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
-                while let Some(mutant) = Mutant::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some(mutant) = mutants.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let hunt = hunt_one(*mutant, first, seeds);
                     if let Ok(mut found) = found.lock() {
                         found.push(hunt);
@@ -43,7 +43,7 @@ pub fn hunt(first: u64, seeds: u64, jobs: usize) -> Vec<Hunt> {
     });
     let mut hunts = found.into_inner().unwrap_or_default();
     // In the order of the list, whichever thread was done first.
-    hunts.sort_by_key(|hunt| Mutant::ALL.iter().position(|mutant| *mutant == hunt.mutant));
+    hunts.sort_by_key(|hunt| mutants.iter().position(|mutant| *mutant == hunt.mutant));
     hunts
 }
 
