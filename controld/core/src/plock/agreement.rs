@@ -14,6 +14,10 @@
 //! To yield for nothing costs a member that owns locks their ownership, but nothing where there are none. So only a member
 //! that owns locks sends its START last, when it has those of all joiners, and yields if one of them will end ownership. Of what
 //! merges from another partition a START may never come, or wait for ours: then it yields unasked.
+//!
+//! Where C daemons have ownership too (`plock_ownership=1`), a joiner of theirs refuses locks of a file that has an owner, so that a
+//! file of which half was said at the barrier would reach it without that half. So there no file is half handed over at a barrier:
+//! our START waits for those that are begun, and those that are asked for after it wait for the barrier.
 
 use crate::change::Change;
 use crate::effect::Effect;
@@ -87,6 +91,11 @@ pub(crate) struct Agreed {
     pub(crate) clash: bool,
 }
 
+impl Agreed {
+    /// The safe guess: nothing owned is left.
+    const REPLICATED: Self = Self { service: Service::Replicated, all_ours: false, clash: false };
+}
+
 /// What members with these words do. Off wins over on, so that daemons of ours agree whatever their files say.
 pub(crate) fn agreed(words: impl Iterator<Item = Word>) -> Agreed {
     let words: Vec<Word> = words.collect();
@@ -106,12 +115,12 @@ pub(crate) enum Before {
     /// Wait for the STARTs of these joiners.
     Hear(BTreeSet<NodeId>),
     /// Be ready for this.
-    Expect(Service),
+    Expect(Agreed),
 }
 
 /// What has to be done before the START for the newest of the pending changes. `started`: the last completed one.
 pub(crate) fn before_start(changes: &VecDeque<Change>, started: Option<&Change>) -> Before {
-    let Some(newest) = changes.front() else { return Before::Expect(Service::Replicated) };
+    let Some(newest) = changes.front() else { return Before::Expect(Agreed::REPLICATED) };
     let mut unheard = BTreeSet::new();
     let mut words = Vec::new();
     for node in newest.members.keys() {
@@ -123,9 +132,9 @@ pub(crate) fn before_start(changes: &VecDeque<Change>, started: Option<&Change>)
         }
     }
     if unheard.is_empty() {
-        Before::Expect(agreed(words.into_iter()).service)
+        Before::Expect(agreed(words.into_iter()))
     } else if changes.iter().any(|change| change.merges) {
-        Before::Expect(Service::Replicated)
+        Before::Expect(Agreed::REPLICATED)
     } else {
         Before::Hear(unheard)
     }
@@ -154,14 +163,17 @@ impl Plocks {
         voice: &Voice<'_>,
         out: &mut Out<'_>,
     ) -> Option<Wait> {
-        match before {
+        let next = match before {
             Before::Hear(joiners) if self.owns_locks(voice.us) => {
                 return Some(Wait::Starts(joiners));
             }
-            Before::Hear(_) => self.expect(Service::Replicated, voice, out),
-            Before::Expect(next) => self.expect(next, voice, out),
-        }
-        (self.yielding && self.is_handing_over()).then_some(Wait::Handover)
+            Before::Hear(_) => Agreed::REPLICATED,
+            Before::Expect(next) => next,
+        };
+        self.expect(next.service, voice, out);
+        let with_c = next.service == Service::Owned && !next.all_ours;
+        self.handovers.rest(with_c);
+        ((with_c || self.yielding) && self.is_handing_over()).then_some(Wait::Handover)
     }
 
     fn owns_locks(&self, us: NodeId) -> bool {
@@ -220,7 +232,10 @@ impl Plocks {
             voice.error(text, out);
         }
         match (self.service, agreed.service) {
-            (Service::Owned, Service::Owned) => self.claim_again(voice, out),
+            (Service::Owned, Service::Owned) => {
+                self.claim_again(voice, out);
+                self.begin_rested(voice, out);
+            }
             (Service::Owned, _) => self.end_ownership(voice, out),
             (_, Service::Owned) => {
                 voice.debug(String::from("plock_ownership begins"), out);

@@ -6,7 +6,8 @@
 //! no request is carried out for the file here, so it stays as it was. Of each file the others see what they would see if all
 //! was said at once.
 //!
-//! A START in front of which all must be said waits for the last word (see `agreement`).
+//! A START in front of which all must be said waits for the last word, and where C daemons have ownership too nothing begins between
+//! our START and its barrier (see `agreement`).
 
 use crate::message::Message;
 use crate::out::Out;
@@ -17,7 +18,7 @@ use crate::plock::space::{Plocks, Said};
 use crate::plock::voice::Voice;
 use crate::plock::{Op, PlockInfo};
 use crate::types::GlobalId;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 /// Words of ours about files that we give up, on their way through the group at most: some 30 kB, half of what a transfer has
@@ -33,6 +34,10 @@ pub(super) struct Handovers {
     ahead: VecDeque<u64>,
     /// Words on their way through the group.
     on_way: usize,
+    /// Nothing begins before the next barrier.
+    rests: bool,
+    /// Asked for meanwhile.
+    asked: BTreeSet<u64>,
 }
 
 /// A file that is being given up.
@@ -52,6 +57,11 @@ impl Handovers {
         self.ahead = numbers;
     }
 
+    /// Whether what is asked for from now on waits for the next barrier.
+    pub(super) const fn rest(&mut self, rests: bool) {
+        self.rests = rests;
+    }
+
     /// The last word.
     pub(super) fn disown(
         &mut self,
@@ -69,7 +79,24 @@ impl Handovers {
 impl Plocks {
     /// Another node asks for a resource of ours: everybody gets its locks, and then it is nobody's.
     pub(super) fn give_up(&mut self, number: u64, voice: &Voice<'_>, out: &mut Out<'_>) {
+        if self.handovers.rests {
+            self.handovers.asked.insert(number);
+            return;
+        }
         self.begin_handover(number, out);
+        self.hand_over(voice, out);
+    }
+
+    /// The barrier is there for which they rested.
+    pub(super) fn begin_rested(&mut self, voice: &Voice<'_>, out: &mut Out<'_>) {
+        self.handovers.rests = false;
+        for number in core::mem::take(&mut self.handovers.asked) {
+            // Else it was dropped meanwhile.
+            let entry = self.resources.get_mut(number);
+            if entry.is_some_and(|entry| entry.owner == Owner::Node(voice.us)) {
+                self.begin_handover(number, out);
+            }
+        }
         self.hand_over(voice, out);
     }
 

@@ -15,6 +15,11 @@ fn owner(locks: usize) -> Run {
         "nodes 1 2 3\nplock on",
         &["up 2 ring 4", "join fs members 2 ring 4 unset 2", "done fs from 2 seq 71 count 0"],
     );
+    lock_file_5(&mut run, locks);
+    run
+}
+
+fn lock_file_5(run: &mut Run, locks: usize) {
     run.line("plock fs lock 5 w 0-0 7/a");
     run.line("echo all");
     for at in 1..locks {
@@ -22,17 +27,28 @@ fn owner(locks: usize) -> Run {
     }
     run.line("plock fs lock 5 r 0-9 8/b wait");
     run.take_shown();
-    run
 }
 
 /// 3 joins, as a C daemon or one of ours, and says START.
 fn joins(run: &mut Run, kind: &str, word: &str) {
+    daemon_joins(run, kind);
+    lockspace_joins(run, word);
+}
+
+fn daemon_joins(run: &mut Run, kind: &str) {
     for line in [
         "quorum 1 ring 8 members 1 2 3",
         "confchg daemon members 1 2 3 joined 3",
         "ring daemon 8",
         &format!("protocol from 3 run 3.1.1 {kind}"),
         "echo all",
+    ] {
+        run.line(line);
+    }
+}
+
+fn lockspace_joins(run: &mut Run, word: &str) {
+    for line in [
         "confchg fs members 1 2 3 joined 3",
         "ring fs 8",
         "kernel all",
@@ -234,4 +250,47 @@ fn words_of_ended_ownership_hold_up_no_later_ones() {
     }
     let shown = run.take_shown();
     assert_eq!(shown[shown.len() - 2..], ["send fs synclock 9 w 0-9 1/7/a", "send fs own 9 0"]);
+}
+
+/// With 2, a C daemon that has ownership; file 5 has so many locks of ours, and a waiter.
+fn owner_beside_a_c_daemon(locks: usize) -> Run {
+    let mut run = prepared(
+        "nodes 1 2 3\nplock on\nplock_ownership on",
+        &["up 2 ring 4", "join fs members 2 ring 4", "done fs from 2 seq 71 count 0"],
+    );
+    lock_file_5(&mut run, locks);
+    run
+}
+
+/// A C daemon refuses locks of a file that has an owner, so none is half handed over where it joins.
+#[test]
+fn start_where_c_daemons_have_ownership_waits_for_files_that_are_begun() {
+    let mut run = owner_beside_a_c_daemon(2 * ON_WAY);
+    daemon_joins(&mut run, "c");
+    run.line("said fs from 2 own 5 2");
+    lockspace_joins(&mut run, "");
+    while starts_sent(&run) == 0 {
+        assert_eq!(on_way(&run), ON_WAY);
+        assert_eq!(wait(&run), Some(Wait::Handover));
+        run.line("echo");
+    }
+    let last: Vec<&Message> = run.under_way().skip(ON_WAY - 1).collect();
+    assert!(matches!(last[..], [Message::PlockOwn { number: 5, owner: None }, Message::Start(_)]));
+}
+
+#[test]
+fn file_that_is_asked_for_between_start_and_barrier_waits_for_that() {
+    let mut run = owner_beside_a_c_daemon(3);
+    joins(&mut run, "c", "");
+    assert_eq!(starts_sent(&run), 1);
+    run.take_shown();
+    run.line("said fs from 2 own 5 2");
+    run.line("said fs from 2 own 5 2");
+    assert_eq!(on_way(&run), 0);
+    run.line("plock fs lock 5 w 9000-9000 7/a");
+    assert_eq!(run.take_shown(), ["result 0 of lock 5 w 9000-9000 1/7/a"], "still ours");
+    run.line("echo");
+    run.line("agree fs");
+    run.line("kernel all");
+    assert_eq!(on_way(&run), 6, "four locks, a waiter, and that nobody owns it");
 }
