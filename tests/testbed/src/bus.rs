@@ -19,6 +19,7 @@ use dlm_core::message::{Message, Packet};
 use dlm_core::types::{Group, NodeId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use ring::{Ring, Station};
 
@@ -247,7 +248,7 @@ impl Bus {
     }
 
     /// Hand over the head of an inbox.
-    pub fn take(&mut self, node: NodeId, channel: &Channel) -> Option<Arrival> {
+    pub fn take(&mut self, node: NodeId, channel: &Channel) -> Option<Arc<Arrival>> {
         self.stations.get_mut(&node)?.inbox.get_mut(channel)?.pop_front()
     }
 
@@ -296,9 +297,7 @@ impl Bus {
             joined: vec![(node, JoinReason::Join)],
             left: Vec::new(),
         };
-        for member in members {
-            self.tell_change(member, group, change.clone(), config);
-        }
+        self.tell_change(&members, group, change, config);
         self.tell_ring(node, group, id);
     }
 
@@ -313,14 +312,13 @@ impl Bus {
         let config = self.next_config(group, &[members.as_slice(), &[node]].concat());
         let change =
             Confchg { members: members.clone(), joined: Vec::new(), left: vec![(node, reason)] };
-        for member in members {
-            self.tell_change(member, group, change.clone(), config);
-        }
-        if reason == LeaveReason::Leave {
-            self.tell_change(node, group, change, config);
-            if let Some(station) = self.stations.get_mut(&node) {
-                station.joined.remove(group);
-            }
+        let leaver = (reason == LeaveReason::Leave).then_some(node);
+        let told: Vec<NodeId> = members.into_iter().chain(leaver).collect();
+        self.tell_change(&told, group, change, config);
+        if reason == LeaveReason::Leave
+            && let Some(station) = self.stations.get_mut(&node)
+        {
+            station.joined.remove(group);
         }
     }
 
@@ -332,36 +330,32 @@ impl Bus {
         origin: Origin,
         to: &[NodeId],
     ) {
-        for member in to {
-            let event = Event::Message {
-                group: group.clone(),
-                from,
-                packet: packet.clone(),
-                length: length(packet),
-            };
-            self.tell(*member, group, Arrival { event, origin });
-        }
+        let (group, packet) = (group.clone(), packet.clone());
+        let length = length(&packet);
+        let event = Event::Message { group: group.clone(), from, packet, length };
+        let message = Arc::new(Arrival { event, origin });
+        to.iter().for_each(|member| self.tell(*member, &group, &message));
     }
 
-    fn tell_change(&mut self, node: NodeId, group: &Group, change: Confchg, config: ConfigId) {
-        let event = Event::Confchg { group: group.clone(), change };
-        self.tell(node, group, Arrival { event, origin: Origin { config, instance: 0 } });
+    fn tell_change(&mut self, to: &[NodeId], group: &Group, change: Confchg, config: ConfigId) {
+        let change = arrival_of(group, change, config);
+        to.iter().for_each(|member| self.tell(*member, group, &change));
     }
 
     fn tell_ring(&mut self, node: NodeId, group: &Group, ring: dlm_core::types::RingId) {
         let event = Event::Ring { group: group.clone(), ring };
-        self.tell(node, group, Arrival { event, origin: Origin::default() });
+        self.tell(node, group, &Arc::new(Arrival { event, origin: Origin::default() }));
     }
 
     /// Put something into a group's inbox, if the node's present process has joined the group.
-    fn tell(&mut self, node: NodeId, group: &Group, arrival: Arrival) {
+    fn tell(&mut self, node: NodeId, group: &Group, arrival: &Arc<Arrival>) {
         let Some(station) = self.stations.get_mut(&node) else { return };
         if station.daemon && station.joined.contains(group) {
-            self.push(node, Channel::Group(group.clone()), arrival);
+            self.push(node, Channel::Group(group.clone()), Arc::clone(arrival));
         }
     }
 
-    fn push(&mut self, node: NodeId, channel: Channel, arrival: Arrival) {
+    fn push(&mut self, node: NodeId, channel: Channel, arrival: Arc<Arrival>) {
         if let Some(station) = self.stations.get_mut(&node) {
             station.inbox.entry(channel.clone()).or_default().push_back(arrival);
             self.news.push(News::Inbox(node, channel));
@@ -385,6 +379,13 @@ impl Bus {
             }
         }
     }
+}
+
+/// A change of a group as its members are told of it: one for all of them, as copies of what a hundred nodes are told would fill
+/// the memory.
+fn arrival_of(group: &Group, change: Confchg, config: ConfigId) -> Arc<Arrival> {
+    let event = Event::Confchg { group: group.clone(), change };
+    Arc::new(Arrival { event, origin: Origin { config, instance: 0 } })
 }
 
 /// Length of a message on the wire as far as it matters for logs (spec/cluster-protocol.md section 4).

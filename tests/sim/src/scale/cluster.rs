@@ -215,7 +215,7 @@ impl Cluster {
                     self.messages += 1;
                     self.bytes += u64::try_from(*length).unwrap_or(u64::MAX);
                 }
-                daemon.waiting.push_back(arrival.event);
+                daemon.waiting.push_back(std::sync::Arc::unwrap_or_clone(arrival).event);
             }
             if daemon.waiting.is_empty() {
                 return count;

@@ -1,12 +1,13 @@
 //! Rings: who is in them, how they break, how the next one is formed.
 
-use super::{Arrival, Bus, Channel, ConfigId, News, Origin, Outgoing};
+use super::{Arrival, Bus, Channel, ConfigId, News, Origin, Outgoing, arrival_of};
 use crate::random::Random;
 use dlm_core::event::{Confchg, Event, JoinReason, LeaveReason};
 use dlm_core::types::{Group, NodeId, RingId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 /// Totem lets ring numbers grow by this (corosync exec/totemsrp.c).
 const RING_SEQ_STEP: u64 = 4;
@@ -22,7 +23,7 @@ pub(super) struct Station {
     pub(super) joined: BTreeSet<Group>,
     /// All configured nodes have been seen since the start.
     pub(super) seen_all: bool,
-    pub(super) inbox: BTreeMap<Channel, VecDeque<Arrival>>,
+    pub(super) inbox: BTreeMap<Channel, VecDeque<Arc<Arrival>>>,
     pub(super) outbox: BTreeMap<Group, VecDeque<Outgoing>>,
 }
 
@@ -297,9 +298,7 @@ impl Bus {
                         joined: Vec::new(),
                         left: gone.into_iter().map(|n| (n, LeaveReason::NodeDown)).collect(),
                     };
-                    for node in &stay {
-                        self.tell_change(*node, &group, change.clone(), config);
-                    }
+                    self.tell_change(&stay, &group, change, config);
                 }
                 after.insert(group, stay);
             }
@@ -323,11 +322,14 @@ impl Bus {
                 let ours = before.get(old).and_then(|g| g.get(&group)).cloned().unwrap_or_default();
                 let joined: Vec<_> =
                     members.iter().copied().filter(|n| !ours.contains(n)).collect();
+                let change = (!joined.is_empty()).then(|| {
+                    let joined = joined.iter().map(|n| (*n, JoinReason::NodeUp)).collect();
+                    let change = Confchg { members: members.clone(), joined, left: Vec::new() };
+                    arrival_of(&group, change, config)
+                });
                 for node in ours {
-                    if !joined.is_empty() {
-                        let joined = joined.iter().map(|n| (*n, JoinReason::NodeUp)).collect();
-                        let change = Confchg { members: members.clone(), joined, left: Vec::new() };
-                        self.tell_change(node, &group, change, config);
+                    if let Some(change) = &change {
+                        self.tell(node, &group, change);
                     }
                     self.tell_ring(node, &group, id);
                 }
@@ -373,8 +375,9 @@ impl Bus {
         };
         let origin = Origin { config: ConfigId::default(), instance: 0 };
         let nodelist = Event::Nodelist { joined, left };
-        self.push(node, Channel::Quorum, Arrival { event: nodelist, origin });
-        self.push(node, Channel::Quorum, Arrival { event: quorum, origin });
+        for event in [nodelist, quorum] {
+            self.push(node, Channel::Quorum, Arc::new(Arrival { event, origin }));
+        }
     }
 }
 

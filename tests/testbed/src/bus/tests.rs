@@ -25,7 +25,9 @@ fn bus(nodes: u32) -> Bus {
 }
 
 fn drain(bus: &mut Bus, node: u32, channel: &Channel) -> Vec<Event> {
-    std::iter::from_fn(|| bus.take(id(node), channel)).map(|arrival| arrival.event).collect()
+    std::iter::from_fn(|| bus.take(id(node), channel))
+        .map(|arrival| arrival.event.clone())
+        .collect()
 }
 
 fn group(bus: &mut Bus, node: u32) -> Vec<Event> {

@@ -36,6 +36,7 @@ use dlm_core::snapshot::Snapshot;
 use dlm_core::types::{Group, Instant, LockspaceName, NodeId, Now, WallSeconds};
 use node::{Daemon, Epoch, Instance, Node};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 pub use agenda::Pace;
 pub use brain::{Brain, MakeBrain};
@@ -339,7 +340,7 @@ impl World {
     fn take(&mut self, id: NodeId, channel: &Channel) {
         if let Some(arrival) = self.bus.take(id, channel) {
             self.observe(id, &arrival);
-            let Arrival { event, .. } = arrival;
+            let Arrival { event, .. } = Arc::unwrap_or_clone(arrival);
             self.feed(id, event);
         }
     }

@@ -7,6 +7,7 @@ use dlm_core::effect::Lane;
 use dlm_core::event::Token;
 use dlm_core::types::{Group, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Names one life of one daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,9 +48,9 @@ pub(super) struct View {
     pub(super) config: ConfigId,
     /// The membership in which the kernel was last told to start.
     pub(super) started: Option<ConfigId>,
-    pub(super) members: BTreeSet<NodeId>,
+    pub(super) members: Arc<BTreeSet<NodeId>>,
     /// The first membership of this stay, and who was in it.
-    pub(super) joined: Option<(ConfigId, BTreeSet<NodeId>)>,
+    pub(super) joined: Option<(ConfigId, Arc<BTreeSet<NodeId>>)>,
     /// Everybody who has been a member since we joined, with the number of its boot: of a later life we know nothing.
     pub(super) ever: BTreeSet<(NodeId, u64)>,
     pub(super) ring: u64,
@@ -72,7 +73,8 @@ pub(super) struct View {
 pub(super) struct SeenStart {
     pub(super) config: ConfigId,
     pub(super) instance: u64,
-    pub(super) members: BTreeSet<NodeId>,
+    /// As a rule those of the view that it is part of: one set, or the views of a hundred nodes would have a million members.
+    pub(super) members: Arc<BTreeSet<NodeId>>,
 }
 
 /// One life of a lockspace on a node, as only an onlooker can know it.

@@ -4,13 +4,14 @@
 
 use super::World;
 use super::node::{SeenStart, View};
-use crate::bus::{Arrival, ConfigId};
+use crate::bus::{Arrival, ConfigId, Origin};
 use crate::kernel::{Run, SlotTable};
 use dlm_core::effect::KernelStart;
 use dlm_core::event::{Confchg, Event, JoinReason, LeaveReason};
 use dlm_core::message::{Message, Packet, START_NACK, Start};
 use dlm_core::types::{Group, LockspaceName, NodeId, RingId, Slot};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 impl World {
     /// Something is not as promised.
@@ -44,13 +45,14 @@ impl World {
                     && start.flags & START_NACK == 0
                     && start.counts.members.contains(&id)
                 {
-                    let seen = SeenStart {
-                        config: arrival.origin.config,
-                        instance: arrival.origin.instance,
-                        members: start.counts.members.iter().copied().collect(),
-                    };
+                    let Origin { config, instance } = arrival.origin;
+                    let told: BTreeSet<NodeId> = start.counts.members.iter().copied().collect();
                     let view = self.daemon_mut(id).and_then(|d| d.views.get_mut(group));
-                    view.map(|view| view.starts.insert(*from, seen));
+                    view.map(|view| {
+                        let same = *view.members == told;
+                        let members = if same { Arc::clone(&view.members) } else { Arc::new(told) };
+                        view.starts.insert(*from, SeenStart { config, instance, members })
+                    });
                 }
             }
             _ => {}
@@ -87,8 +89,8 @@ impl World {
         }
         let view = daemon.views.entry(group.clone()).or_default();
         view.config = config;
-        view.members = change.members.iter().copied().collect();
-        view.joined.get_or_insert_with(|| (config, view.members.clone()));
+        view.members = Arc::new(change.members.iter().copied().collect());
+        view.joined.get_or_insert_with(|| (config, Arc::clone(&view.members)));
         view.ever.extend(view.members.iter().map(|node| (*node, boot(node))));
         view.failed.extend(failed);
         view.failed_lives.extend(lives);
@@ -180,7 +182,7 @@ impl World {
             wrong.push("no quorum".to_owned());
         }
         let members: BTreeSet<NodeId> = start.counts.members.iter().copied().collect();
-        if members != view.members {
+        if members != *view.members {
             wrong.push(format!("members {members:?}, group has {:?}", view.members));
         }
         if self.has_left(id, name) {
@@ -215,7 +217,7 @@ impl World {
             self.broken_by(id, format!("promise 3: {id} starts {name} without being a member"));
             return BTreeMap::new();
         };
-        if members != view.members {
+        if members != *view.members {
             let shown = &view.members;
             self.broken_by(
                 id,
@@ -236,7 +238,7 @@ impl World {
         }
         for member in &members {
             let seen = view.starts.get(member);
-            let exact = seen.is_some_and(|s| s.config == view.config && s.members == members);
+            let exact = seen.is_some_and(|s| s.config == view.config && *s.members == members);
             let holds = |seen| self.still_stopped(*member, name, seen, view.config);
             if !exact && !seen.is_some_and(holds) {
                 self.broken_by(

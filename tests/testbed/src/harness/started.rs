@@ -84,6 +84,7 @@ mod tests {
     use super::*;
     use crate::harness::{node, running};
     use dlm_core::options::Switch;
+    use std::sync::Arc;
 
     #[test]
     fn who_starts_beside_one_that_began_apart_meanwhile_divides_the_lockspace() {
@@ -92,7 +93,7 @@ mod tests {
         for id in [1, 2] {
             let views = world.daemon_mut(node(id)).unwrap().views.values_mut();
             for view in views {
-                view.members.remove(&node(3));
+                Arc::make_mut(&mut view.members).remove(&node(3));
                 view.ever.retain(|(other, _)| *other != node(3));
             }
         }
