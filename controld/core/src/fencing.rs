@@ -7,7 +7,7 @@
 mod alone;
 
 use crate::effect::Moment;
-use crate::event::Token;
+use crate::event::{LeaveReason, Token};
 use crate::fence_work::Attempt;
 use crate::group::{Daemon, Daemons, Ended, LeftReason, Membership};
 use crate::merge::kick;
@@ -288,8 +288,13 @@ impl Daemons {
             return;
         }
         // It has come back and failed again since the attempt began, unseen by a daemon that hung: that is another matter, and
-        // whoever is its actor now sees to it.
-        let late = result.ring != 0 && result.ring < node.victim.last_ring;
+        // whoever is its actor now sees to it. Who was fenced in its last ring has left that for it; but of an attempt that failed
+        // there, while it was a victim of the start-up list, the actor has begun another since, for the failure. (Where a daemon
+        // alone has gone, its node is in that ring still, and so are the attempts.)
+        let last_ring = node.victim.last_ring;
+        let left_the_ring = node.left_reason == LeftReason::Left(LeaveReason::NodeDown);
+        let begun_anew = result.ring == last_ring && left_the_ring && !result.settles();
+        let late = result.ring != 0 && (result.ring < last_ring || begun_anew);
         if late && !self.mutation.has(Mutant::LateResultCounts) {
             out.error(format!("{says} ignored: about an earlier failure"));
             return;

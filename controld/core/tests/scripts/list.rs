@@ -31,6 +31,8 @@ scripts! {
     merged_member_that_fails_is_no_business_of_c_daemons
     late_fence_result_settles_no_later_failure
     failure_during_the_fencing_of_an_earlier_one_is_another
+    attempt_that_failed_before_the_failure_strikes_nobody_out
+    attempt_that_fails_for_a_daemon_that_ended_strikes_out
     late_fence_clear_is_no_word_for_a_later_stay
     part_without_quorum_waits_for_the_past_of_the_others
     past_of_a_part_that_had_quorum_is_the_whole
